@@ -1,0 +1,2 @@
+//! The perceptd command: arguments, logging, exit code.
+fn main() {}

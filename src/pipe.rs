@@ -1,0 +1,233 @@
+//! Bounded pipes between threads. What happens when one is full is chosen where it is made, and every drop is counted.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What a pipe does with a new item when it is full.
+pub enum WhenFull<T> {
+    /// The sender waits. Nothing is ever dropped; replay uses this everywhere.
+    Block,
+    /// The oldest item goes.
+    DropOldest,
+    /// Only the newest of each kind matters: a new item takes the place of a waiting one for which the function says
+    /// "same kind", full or not. When there is none and the pipe is full, the oldest goes.
+    Latest(fn(&T, &T) -> bool),
+}
+
+/// Called with each item that the pipe had to drop.
+pub type OnDrop<T> = Box<dyn Fn(&T) + Send + Sync>;
+
+struct State<T> {
+    queue: VecDeque<T>,
+    senders: usize,
+    receiver_gone: bool,
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    capacity: usize,
+    when_full: WhenFull<T>,
+    on_drop: OnDrop<T>,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // A queue is valid after any panic: no invariant spans two statements below.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The receiver is gone; the item comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed<T>(pub T);
+
+/// What a receiver got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<T> {
+    /// The next item.
+    Item(T),
+    /// Nothing came in time.
+    TimedOut,
+    /// Every sender is gone and the queue is empty.
+    Closed,
+}
+
+/// The sending end; clones share the pipe.
+pub struct Sender<T>(Arc<Shared<T>>);
+
+/// The receiving end.
+pub struct Receiver<T>(Arc<Shared<T>>);
+
+/// A bounded pipe.
+#[must_use]
+pub fn bounded<T>(capacity: NonZeroUsize, when_full: WhenFull<T>, on_drop: OnDrop<T>) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State { queue: VecDeque::with_capacity(capacity.get()), senders: 1, receiver_gone: false }),
+        changed: Condvar::new(),
+        capacity: capacity.get(),
+        when_full,
+        on_drop,
+    });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+impl<T> Sender<T> {
+    /// Puts one item in, as the pipe's policy says.
+    ///
+    /// # Errors
+    /// [`Closed`] with the item when the receiver is gone.
+    pub fn send(&self, item: T) -> Result<(), Closed<T>> {
+        let mut dropped = None;
+        {
+            let mut state = self.0.lock();
+            if state.receiver_gone {
+                return Err(Closed(item));
+            }
+            if let WhenFull::Latest(same) = &self.0.when_full
+                && let Some(waiting) = state.queue.iter_mut().find(|waiting| same(waiting, &item))
+            {
+                dropped = Some(std::mem::replace(waiting, item));
+            } else {
+                while state.queue.len() >= self.0.capacity {
+                    if matches!(self.0.when_full, WhenFull::Block) {
+                        state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        if state.receiver_gone {
+                            return Err(Closed(item));
+                        }
+                    } else {
+                        dropped = state.queue.pop_front();
+                    }
+                }
+                state.queue.push_back(item);
+            }
+        }
+        self.0.changed.notify_all();
+        if let Some(dropped) = dropped {
+            (self.0.on_drop)(&dropped);
+        }
+        Ok(())
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.lock().senders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.lock().senders -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits up to `timeout` for the next item.
+    pub fn recv(&self, timeout: Duration) -> Received<T> {
+        let mut state = self.0.lock();
+        if state.queue.is_empty() && state.senders > 0 {
+            state = self
+                .0
+                .changed
+                .wait_timeout_while(state, timeout, |s| s.queue.is_empty() && s.senders > 0)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let item = state.queue.pop_front();
+        let received = match item {
+            Some(item) => Received::Item(item),
+            None if state.senders == 0 => Received::Closed,
+            None => Received::TimedOut,
+        };
+        drop(state);
+        self.0.changed.notify_all();
+        received
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.lock().queue.len()
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.lock().receiver_gone = true;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn counted(
+        capacity: usize,
+        when_full: WhenFull<(char, u32)>,
+    ) -> (Sender<(char, u32)>, Receiver<(char, u32)>, Arc<AtomicUsize>) {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&drops);
+        let on_drop = Box::new(move |_: &_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let (sender, receiver) = bounded(NonZeroUsize::new(capacity).unwrap(), when_full, on_drop);
+        (sender, receiver, drops)
+    }
+
+    #[test]
+    fn the_oldest_goes_and_is_counted() {
+        let (sender, receiver, drops) = counted(2, WhenFull::DropOldest);
+        for n in 0..5 {
+            sender.send(('a', n)).unwrap();
+        }
+        assert_eq!(drops.load(Ordering::Relaxed), 3);
+        assert_eq!(receiver.recv(NOW), Received::Item(('a', 3)));
+        assert_eq!(receiver.recv(NOW), Received::Item(('a', 4)));
+        assert_eq!(receiver.recv(NOW), Received::TimedOut);
+    }
+
+    #[test]
+    fn latest_replaces_its_own_kind_only() {
+        let (sender, receiver, drops) = counted(4, WhenFull::Latest(|a, b| a.0 == b.0));
+        for item in [('a', 1), ('b', 1), ('a', 2)] {
+            sender.send(item).unwrap();
+        }
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        assert_eq!(receiver.recv(NOW), Received::Item(('a', 2)));
+        assert_eq!(receiver.recv(NOW), Received::Item(('b', 1)));
+    }
+
+    #[test]
+    fn a_blocking_pipe_loses_nothing() {
+        let (sender, receiver, drops) = counted(1, WhenFull::Block);
+        let writer = std::thread::spawn(move || (0..100).for_each(|n| sender.send(('a', n)).unwrap()));
+        let mut got = Vec::new();
+        while let Received::Item((_, n)) = receiver.recv(Duration::from_secs(5)) {
+            got.push(n);
+        }
+        writer.join().unwrap();
+        assert_eq!(got, (0..100).collect::<Vec<_>>());
+        assert_eq!(drops.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn both_ends_see_the_other_go() {
+        let (sender, receiver, _) = counted(1, WhenFull::Block);
+        drop(receiver);
+        assert_eq!(sender.send(('a', 1)), Err(Closed(('a', 1))));
+        let (sender, receiver, _) = counted(1, WhenFull::Block);
+        sender.send(('a', 1)).unwrap();
+        drop(sender);
+        assert_eq!(receiver.recv(NOW), Received::Item(('a', 1)));
+        assert_eq!(receiver.recv(NOW), Received::Closed);
+    }
+}

@@ -1,0 +1,1 @@
+//! Recordings in MCAP: writing what sensors gave, and reading it back exactly.

@@ -1,0 +1,249 @@
+//! Counters that every room feeds and `health` publishes: a closed set, so that nothing is lost uncounted.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::modality::SensorId;
+use crate::time::MonoTime;
+
+/// Why something was not processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The pipe from the sensor was full.
+    SensorPipeFull,
+    /// A newer window took the place of one that waited for its encoder.
+    WindowReplaced,
+    /// A sample that no parser or decoder could read.
+    Undecodable,
+    /// A sample with a value that is not a finite number.
+    NotFinite,
+    /// A sample that arrived after its window had been closed.
+    Late,
+    /// A window with too little of its sensor's data in it.
+    TooIncomplete,
+    /// An embedding replaced by a newer one before the broker took it.
+    EmbeddingReplaced,
+    /// An event that the outbox had no room for.
+    OutboxFull,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::SensorPipeFull,
+        Self::WindowReplaced,
+        Self::Undecodable,
+        Self::NotFinite,
+        Self::Late,
+        Self::TooIncomplete,
+        Self::EmbeddingReplaced,
+        Self::OutboxFull,
+    ];
+
+    /// The name in `health`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SensorPipeFull => "sensor_pipe_full",
+            Self::WindowReplaced => "window_replaced",
+            Self::Undecodable => "undecodable",
+            Self::NotFinite => "not_finite",
+            Self::Late => "late",
+            Self::TooIncomplete => "too_incomplete",
+            Self::EmbeddingReplaced => "embedding_replaced",
+            Self::OutboxFull => "outbox_full",
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Whether a sensor delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SensorState {
+    /// Not opened yet.
+    Starting,
+    /// Data flows.
+    Ok,
+    /// Opened, but no data for several periods.
+    Stalled(String),
+    /// Gone or never there; it is retried.
+    Lost(String),
+}
+
+impl SensorState {
+    /// The state's name in `health`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Stalled(_) => "stalled",
+            Self::Lost(_) => "lost",
+        }
+    }
+
+    /// Why, where there is a reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Starting | Self::Ok => "",
+            Self::Stalled(reason) | Self::Lost(reason) => reason,
+        }
+    }
+}
+
+/// One sensor's counters.
+#[derive(Debug)]
+pub struct SensorCounters {
+    samples: AtomicU64,
+    windows: AtomicU64,
+    embeddings: AtomicU64,
+    gaps: AtomicU64,
+    encode_nanos: AtomicU64,
+    last_sample_nanos: AtomicI64,
+    drops: [AtomicU64; DropReason::ALL.len()],
+    state: Mutex<SensorState>,
+}
+
+/// A reading of [`SensorCounters`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SensorReading {
+    /// Samples that the sensor gave.
+    pub samples: u64,
+    /// Windows that were cut from them.
+    pub windows: u64,
+    /// Windows that became embeddings.
+    pub embeddings: u64,
+    /// Holes in the data.
+    pub gaps: u64,
+    /// Time spent encoding, all windows together.
+    pub encode_nanos: u64,
+    /// When the last sample arrived; none before the first.
+    pub last_sample_at: Option<MonoTime>,
+    /// Drops by reason, without the zeros.
+    pub drops: BTreeMap<DropReason, u64>,
+    /// Whether it delivers.
+    pub state: SensorState,
+}
+
+impl Default for SensorCounters {
+    fn default() -> Self {
+        Self {
+            samples: AtomicU64::new(0),
+            windows: AtomicU64::new(0),
+            embeddings: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            encode_nanos: AtomicU64::new(0),
+            last_sample_nanos: AtomicI64::new(i64::MIN),
+            drops: std::array::from_fn(|_| AtomicU64::new(0)),
+            state: Mutex::new(SensorState::Starting),
+        }
+    }
+}
+
+impl SensorCounters {
+    /// A sample arrived.
+    pub fn count_sample(&self, arrived_at: MonoTime) {
+        self.samples.fetch_add(1, Ordering::Relaxed);
+        self.last_sample_nanos.store(arrived_at.nanos(), Ordering::Relaxed);
+    }
+
+    /// A window was cut.
+    pub fn count_window(&self) {
+        self.windows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A hole was seen in the data.
+    pub fn count_gap(&self) {
+        self.gaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A window was embedded in this many nanoseconds.
+    pub fn count_embedding(&self, nanos: u64) {
+        self.embeddings.fetch_add(1, Ordering::Relaxed);
+        self.encode_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Something was dropped.
+    pub fn count_drop(&self, reason: DropReason) {
+        if let Some(counter) = self.drops.get(reason.index()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The sensor's state changed; returns whether it differs from the one before.
+    pub fn set_state(&self, state: SensorState) -> bool {
+        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *held != state;
+        *held = state;
+        changed
+    }
+
+    /// All counters now.
+    #[must_use]
+    pub fn read(&self) -> SensorReading {
+        let last = self.last_sample_nanos.load(Ordering::Relaxed);
+        SensorReading {
+            samples: self.samples.load(Ordering::Relaxed),
+            windows: self.windows.load(Ordering::Relaxed),
+            embeddings: self.embeddings.load(Ordering::Relaxed),
+            gaps: self.gaps.load(Ordering::Relaxed),
+            encode_nanos: self.encode_nanos.load(Ordering::Relaxed),
+            last_sample_at: (last != i64::MIN).then_some(MonoTime::from_nanos(last)),
+            drops: DropReason::ALL
+                .into_iter()
+                .zip(&self.drops)
+                .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+/// The counters of all sensors; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry(Arc<Mutex<BTreeMap<SensorId, Arc<SensorCounters>>>>);
+
+impl Telemetry {
+    /// The counters of one sensor, made at first use.
+    #[must_use]
+    pub fn sensor(&self, id: &SensorId) -> Arc<SensorCounters> {
+        let mut sensors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sensors.entry(id.clone()).or_default())
+    }
+
+    /// A reading of every sensor, in the order of their names.
+    #[must_use]
+    pub fn read(&self) -> Vec<(SensorId, SensorReading)> {
+        let sensors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sensors.iter().map(|(id, counters)| (id.clone(), counters.read())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_by_reason() {
+        let telemetry = Telemetry::default();
+        let mic = SensorId::new("mic").unwrap();
+        telemetry.sensor(&mic).count_drop(DropReason::Late);
+        telemetry.sensor(&mic).count_drop(DropReason::Late);
+        let reading = telemetry.sensor(&mic).read();
+        assert_eq!(reading.drops, BTreeMap::from([(DropReason::Late, 2)]));
+        assert_eq!(reading.last_sample_at, None);
+    }
+
+    #[test]
+    fn reasons_index_their_own_counter() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+    }
+}
