@@ -1,1 +1,3 @@
-//! The cli room.
+//! The subcommands, one file each: plain functions that `main` calls.
+
+pub mod check;
