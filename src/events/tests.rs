@@ -113,7 +113,7 @@ fn every_message_carries_the_whole_state_and_a_higher_revision() {
     assert_eq!(told[2].last_support, at_secs(2.0), "told again a second later");
     let end = told.last().unwrap();
     assert_eq!(end.phase, Phase::End(EndReason::Quiet));
-    assert_eq!((end.last_support, end.best.calibrated), (at_secs(2.2), 0.71));
+    assert_eq!((end.last_support, end.best.calibrated), (at_secs(2.2), 0.6 + 11.0 * 0.01));
     assert!(!end.boxes.is_empty());
 }
 

@@ -99,20 +99,18 @@ pub enum PromptError {
         /// Why.
         source: VectorError,
     },
-    /// Even its own source would not be told from the background.
+    /// It is what the background is.
     #[error(
-        "prompt `{prompt}` cannot be told from the {modality} background of the model pack: it scores {score:.2} against itself, below the \
-         threshold {threshold:.2}; use a clearer clip of the thing alone, or add words to it"
+        "prompt `{prompt}` cannot be told from the {modality} background of the model pack: {percent:.0} % of it is just like the prompt; \
+         use a clearer clip or picture of the thing alone, or add words to it"
     )]
     LikeBackground {
         /// The prompt.
         prompt: PromptId,
         /// The sense that it was made of.
         modality: Modality,
-        /// Its own calibrated score.
-        score: f32,
-        /// The threshold.
-        threshold: f32,
+        /// Share of the background windows that are like it, in per cent.
+        percent: f64,
     },
     /// It can be looked for nowhere.
     #[error(

@@ -25,6 +25,7 @@ const PRIOR_ROWS: f64 = 8.0;
 pub struct Calibration {
     whole: Statistic,
     map: Option<Statistic>,
+    cell_background: f32,
     threshold: f32,
     bank_revision: u32,
 }
@@ -46,7 +47,9 @@ impl Calibration {
             }
             _ => None,
         };
-        Some(Self { whole, map, threshold: calibrated(p_false), bank_revision: bank.revision() })
+        let cells = if map.is_some() { bank.maps() } else { &[] };
+        let cell_background = mean_cell(cells, &probe.vector);
+        Some(Self { whole, map, cell_background, threshold: calibrated(p_false), bank_revision: bank.revision() })
     }
 
     /// The modality that the prompt is made of: the cohort that its windows must be scored against.
@@ -77,15 +80,35 @@ impl Calibration {
     /// As [`Self::score_map`], with the picture's cohort scores at hand.
     #[must_use]
     pub fn score_map_beside(&self, cohort: &CohortScores, map: &PatchMap) -> Score {
+        self.score_map_by(cohort, |vector| map_statistic(map, vector))
+    }
+
+    /// Scores a part of a picture: `best_cell` gives the best cell of that part for a vector. The part is held against the best
+    /// cells of whole frames, so that its score is no better than the frame's.
+    #[must_use]
+    pub fn score_map_by(&self, cohort: &CohortScores, best_cell: impl Fn(&[f32]) -> f32) -> Score {
         self.map.as_ref().map_or(self.finished(0.0, f64::INFINITY), |statistic| {
-            let (raw, normed) = statistic.normed(cohort.of(self.made_of()), |prompt| map_statistic(map, prompt));
+            let (raw, normed) = statistic.normed(cohort.of(self.made_of()), best_cell);
             self.finished(raw, statistic.tail.p_false(normed))
         })
+    }
+
+    /// Mean over all cells of the background maps: what a cell holds that shows nothing of the prompt.
+    #[must_use]
+    pub const fn cell_background(&self) -> f32 {
+        self.cell_background
     }
 
     fn finished(&self, raw: f32, p_false: f64) -> Score {
         Score { raw, calibrated: calibrated(p_false), threshold: self.threshold, bank_revision: self.bank_revision }
     }
+}
+
+/// Mean of the dot products of `vector` with all cells; 0 without any.
+fn mean_cell(maps: &[PatchMap], vector: &[f32]) -> f32 {
+    let values = maps.iter().flat_map(PatchMap::iter).map(|cell| dot(cell, vector));
+    let (sum, count) = values.fold((0.0f64, 0.0f64), |(sum, count), value| (sum + f64::from(value), count + 1.0));
+    (sum / count.max(1.0)) as f32
 }
 
 /// The score that has this false-alarm probability: a logistic in the exponent of the tail, one half at [`P_FALSE_AT_HALF`].

@@ -2,6 +2,7 @@
 
 use super::vector::dot;
 use crate::encoders::PatchMap;
+use crate::geometry::PixelBox;
 
 /// A similarity map: one number a cell, row-major from the top left.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,21 @@ impl Grid {
             }
         }
         Self { rows: self.rows, cols: self.cols, values }
+    }
+
+    /// The largest value of the cells whose centres lie in `bounds` (in cells: the whole grid is `[0, cols] × [0, rows]`), or of
+    /// the one nearest to its middle when there is none.
+    #[must_use]
+    pub fn max_inside(&self, bounds: &PixelBox) -> f32 {
+        let centres = self.values.iter().enumerate().filter(|(place, _)| {
+            let (row, col) = (place / self.cols, place % self.cols);
+            bounds.contains(col as f32 + 0.5, row as f32 + 0.5)
+        });
+        let middle = ((bounds.x0 + bounds.x1) / 2.0, (bounds.y0 + bounds.y1) / 2.0);
+        centres
+            .map(|(_, value)| *value)
+            .reduce(f32::max)
+            .unwrap_or_else(|| self.at(middle.1 as isize, middle.0 as isize))
     }
 
     /// The largest value; `f32::MIN` for a grid without cells.
