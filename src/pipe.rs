@@ -181,10 +181,9 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    fn counted(
-        capacity: usize,
-        when_full: WhenFull<(char, u32)>,
-    ) -> (Sender<(char, u32)>, Receiver<(char, u32)>, Arc<AtomicUsize>) {
+    type Item = (char, u32);
+
+    fn counted(capacity: usize, when_full: WhenFull<Item>) -> (Sender<Item>, Receiver<Item>, Arc<AtomicUsize>) {
         let drops = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&drops);
         let on_drop = Box::new(move |_: &_| {

@@ -2,7 +2,6 @@
 
 mod source;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use source::Source;
@@ -99,11 +98,7 @@ fn root() -> &'static Path {
 
 /// Fails with every complaint at once.
 fn none_of(complaints: Vec<String>) {
-    let mut all = String::new();
-    for complaint in &complaints {
-        let _ = writeln!(all, "  {complaint}");
-    }
-    assert!(complaints.is_empty(), "{} to tidy:\n{all}", complaints.len());
+    assert!(complaints.is_empty(), "{} to tidy:\n  {}", complaints.len(), complaints.join("\n  "));
 }
 
 /// What a room may import; none for a room that the table does not know.

@@ -1,0 +1,27 @@
+//! Compiles every `proto/**/*.proto` into `$OUT_DIR/<package>.rs`, without protoc.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let root = Path::new("proto");
+    let mut files = Vec::new();
+    find_protos(root, &mut files)?;
+    files.sort();
+    let descriptors = protox::compile(&files, [root])?;
+    prost_build::Config::new().btree_map(["."]).compile_fds(descriptors)?;
+    Ok(())
+}
+
+fn find_protos(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_protos(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
