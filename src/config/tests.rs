@@ -206,7 +206,7 @@ fn the_pack_and_the_config_make_windows_and_weights_together() {
     let mic = SensorId::new("mic").unwrap();
     let window = settings.window(&mic, Modality::Audio, &facts);
     assert_eq!((window.window_secs, window.hop_secs, window.lateness_secs), (2.0, 0.25, 0.2));
-    let joint = settings.joint(Modality::Audio, &[mic.clone()], &facts);
+    let joint = settings.joint(Modality::Audio, std::slice::from_ref(&mic), &facts);
     assert_eq!((joint.weight, joint.horizon_secs), (0.8, 1.0));
     assert_eq!(settings.joint(Modality::Imu, &[mic], &facts).weight, 0.0);
 }
