@@ -21,18 +21,23 @@ pub fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
             }
             Ok(false)
         }
-        Err(error @ ConfigError::Read { .. }) => writeln!(out, "{error}").map(|()| false),
+        Err(error @ (ConfigError::Read { .. } | ConfigError::Password { .. })) => {
+            writeln!(out, "{error}").map(|()| false)
+        }
     }
 }
 
 fn summary(settings: &Settings) -> String {
-    let (robot, mqtt) = (&settings.robot, &settings.mqtt);
     let source = match &settings.source {
         SourceSettings::Sensors(sensors) => format!("{} sensor(s)", sensors.len()),
         SourceSettings::Replay(replay) => format!("replay of {}", replay.recording.display()),
     };
-    let prompts = settings.prompts.len();
-    format!("{}/{}, {source}, {prompts} prompt(s), broker {}:{}", robot.fleet, robot.name, mqtt.host, mqtt.port)
+    let (publish, prompts) = (settings.publish_without_credentials(), settings.prompts.len());
+    let broker = &publish.broker;
+    format!(
+        "{}/{}, {source}, {prompts} prompt(s), broker {}:{}",
+        publish.fleet, publish.robot, broker.host, broker.port
+    )
 }
 
 #[cfg(test)]

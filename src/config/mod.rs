@@ -14,10 +14,7 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
-pub use settings::{
-    DetectSettings, EventSettings, JointSettings, LogLevel, MqttSettings, ReplaySettings, RobotSettings, Settings,
-    SourceSettings, Speed, WindowsSettings,
-};
+pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings, Speed};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +22,14 @@ pub enum ConfigError {
     /// The file could not be read.
     #[error("cannot read the config {path}: {source}")]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with the broker's password could not be read.
+    #[error("cannot read the broker's password from {path}: {source}; see [mqtt] password_file")]
+    Password {
         /// The file.
         path: PathBuf,
         /// Why.

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::modality::{Modality, is_name};
+use crate::publish::{BrokerAddress, PublishSettings};
+use crate::{detect, events};
 
 use super::document::{Node, Value, parse};
 use super::problem::Findings;
 use super::prompts::prompts;
 use super::section::Section;
 use super::sensors::source;
-use super::settings::{
-    DetectSettings, EventSettings, JointSettings, LogLevel, MqttSettings, RobotSettings, Settings, SourceSettings,
-    WindowsSettings,
-};
+use super::settings::{HopSettings, JointRule, LogLevel, LoginSettings, Settings, SourceSettings};
 
 /// Shortest and longest time from one window to the next, in seconds.
 pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
@@ -21,17 +21,21 @@ pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
 /// Settings of what `table` holds. They are of use only when `findings` has no problem in the end.
 pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &Findings) -> Settings {
     let mut file = Section::new(String::new(), None, table, findings);
-    let robot = robot(&mut file.section("robot"));
+    let (fleet, robot) = robot(&mut file.section("robot"));
     let pack = pack(&mut file.section("pack"), folder);
-    let mqtt = mqtt(&mut file.section("mqtt"), &robot, folder);
+    let mut mqtt = file.section("mqtt");
+    let publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let login = login(&mut mqtt, folder);
+    drop(mqtt);
     let mut windows = windows(&mut file.section("windows"));
     let source = source(&mut file, folder, &mut windows);
     let prompts = prompts(&mut file, folder, &source);
     let joint = joint(&mut file.section("joint"));
-    let detect = detect(&mut file.section("detect"));
-    let events = events(&mut file.section("events"));
+    let detect = read_detect(&mut file.section("detect"));
+    let events = read_events(&mut file.section("events"));
     let log = log(&mut file.section("log"));
-    let settings = Settings { robot, pack, mqtt, source, windows, prompts, joint, detect, events, log };
+    let settings =
+        Settings { pack, publish_without_credentials, login, source, windows, prompts, joint, detect, events, log };
     check_hops(&settings, findings);
     settings
 }
@@ -42,13 +46,13 @@ pub(super) fn topic_name(name: &str) -> Result<(), String> {
     if is_name(name) { Ok(()) } else { Err(what()) }
 }
 
-fn robot(section: &mut Section<'_>) -> RobotSettings {
+/// Names of the fleet and of the robot.
+fn robot(section: &mut Section<'_>) -> (String, String) {
     let fleet = section.checked_text("fleet", "the fleet's name", topic_name).unwrap_or_else(|| "default".to_owned());
     if !section.has("name") {
         section.missing("name", "the robot's name, unique in its fleet");
     }
-    let name = section.checked_text("name", "the robot's name", topic_name).unwrap_or_default();
-    RobotSettings { fleet, name }
+    (fleet, section.checked_text("name", "the robot's name", topic_name).unwrap_or_default())
 }
 
 fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
@@ -62,18 +66,31 @@ fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
     path
 }
 
-fn mqtt(section: &mut Section<'_>, robot: &RobotSettings, folder: &Path) -> MqttSettings {
-    let usual = MqttSettings::new(robot);
-    MqttSettings {
-        host: section.checked_text("host", "the broker's host name or address", host_name).unwrap_or(usual.host),
-        port: section.integer("port", 1..=u16::MAX).unwrap_or(usual.port),
-        client_id: section.checked_text("client_id", "a client id", client_id).unwrap_or(usual.client_id),
-        username: section.text("username", "a user name").map(|(name, _)| name),
-        password_file: section.path("password_file", folder, "a file that holds the password"),
-        keep_alive_secs: section.integer("keep_alive_secs", 5..=3600).unwrap_or(usual.keep_alive_secs),
-        outbox_max_events: section.integer("outbox_max_events", 1..=1_000_000).unwrap_or(usual.outbox_max_events),
-        outbox_max_bytes: section.integer("outbox_max_bytes", 65_536..=1_073_741_824).unwrap_or(usual.outbox_max_bytes),
+fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettings {
+    let host = section.checked_text("host", "the broker's host name or address", host_name);
+    let port = section.integer("port", 1..=u16::MAX).unwrap_or(1883);
+    let broker = BrokerAddress { host: host.unwrap_or_else(|| "localhost".to_owned()), port };
+    let mut publish = PublishSettings::new(broker, fleet, robot);
+    if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {
+        publish.keep_alive = Duration::from_secs(secs.into());
     }
+    if let Some(events) = section.integer("outbox_max_messages", 1..=1_000_000_u32) {
+        publish.outbox.max_records = events as usize;
+    }
+    if let Some(bytes) = section.integer("outbox_max_bytes", 65_536..=1_073_741_824_u32) {
+        publish.outbox.max_bytes = bytes as usize;
+    }
+    publish
+}
+
+fn login(section: &mut Section<'_>, folder: &Path) -> Option<LoginSettings> {
+    let username = section.text("username", "a user name").map(|(name, _)| name);
+    // Whether the file is there is seen when it is read: systemd shows credentials to the service alone.
+    let password_file = section.path("password_file", folder, "a file that holds the password");
+    if username.is_none() && password_file.is_some() {
+        section.problem("`password_file` without `username`");
+    }
+    username.map(|username| LoginSettings { username, password_file })
 }
 
 fn host_name(host: &str) -> Result<(), String> {
@@ -89,13 +106,8 @@ fn host_name(host: &str) -> Result<(), String> {
     }
 }
 
-fn client_id(id: &str) -> Result<(), String> {
-    let fits = id.len() <= 128 && id.chars().all(|c| c.is_ascii_graphic());
-    if fits { Ok(()) } else { Err("use up to 128 letters, digits and signs without spaces".to_owned()) }
-}
-
-fn windows(section: &mut Section<'_>) -> WindowsSettings {
-    let usual = WindowsSettings::default();
+fn windows(section: &mut Section<'_>) -> HopSettings {
+    let usual = HopSettings::default();
     let keys = [
         ("image_hop_secs", Modality::Image),
         ("audio_hop_secs", Modality::Audio),
@@ -104,14 +116,13 @@ fn windows(section: &mut Section<'_>) -> WindowsSettings {
         ("imu_hop_secs", Modality::Imu),
     ];
     let lateness_secs = section.number("lateness_secs", 0.0..=5.0).unwrap_or(usual.lateness_secs);
-    let hop_secs = keys.map(|(key, modality)| {
-        (modality, section.number(key, HOP_SECS).unwrap_or(WindowsSettings::default_hop_secs(modality)))
-    });
-    WindowsSettings { lateness_secs, hop_secs: hop_secs.into(), ..usual }
+    let by_sense = keys
+        .map(|(key, modality)| (modality, section.number(key, HOP_SECS).unwrap_or(HopSettings::usual_secs(modality))));
+    HopSettings { lateness_secs, by_sense_secs: by_sense.into(), ..usual }
 }
 
-fn joint(section: &mut Section<'_>) -> JointSettings {
-    let hop_secs = section.number("hop_secs", HOP_SECS).unwrap_or(JointSettings::default().hop_secs);
+fn joint(section: &mut Section<'_>) -> JointRule {
+    let hop_secs = section.number("hop_secs", HOP_SECS).unwrap_or(JointRule::default().hop_secs);
     let mut weights = section.section("weights");
     let keys = [
         ("image", Modality::Image),
@@ -126,25 +137,26 @@ fn joint(section: &mut Section<'_>) -> JointSettings {
     if weights.len() == keys.len() && weights.values().all(|weight| *weight == 0.0) {
         section.problem("all weights are 0: the joint vector would be made of nothing");
     }
-    JointSettings { hop_secs, weights }
+    JointRule { hop_secs, weights }
 }
 
-fn detect(section: &mut Section<'_>) -> DetectSettings {
-    let usual = DetectSettings::default();
-    DetectSettings {
-        max_boxes: section.integer("max_boxes", 1..=100).unwrap_or(usual.max_boxes),
-        nms_iou: section.number("nms_iou", 0.0..=1.0).map_or(usual.nms_iou, |iou| iou as f32),
+fn read_detect(section: &mut Section<'_>) -> detect::Settings {
+    let usual = detect::Settings::default();
+    detect::Settings {
+        most_regions: section.integer("most_regions", 1..=64_u16).map_or(usual.most_regions, usize::from),
+        most_crops: section.integer("most_crops", 0..=64_u16).map_or(usual.most_crops, usize::from),
+        suppression_iou: section.number("suppression_iou", 0.0..=1.0).map_or(usual.suppression_iou, |iou| iou as f32),
+        ..usual
     }
 }
 
-fn events(section: &mut Section<'_>) -> EventSettings {
-    let usual = EventSettings::default();
-    let median_windows = section.integer("median_windows", 1..=99).unwrap_or(usual.median_windows);
+fn read_events(section: &mut Section<'_>) -> events::Settings {
+    let usual = events::Settings::default();
+    let median_windows = section.integer("median_windows", 1..=99_u16).map_or(usual.median_windows, usize::from);
     if median_windows.is_multiple_of(2) {
-        let what = format!("`median_windows` is {median_windows}: a median needs an odd number");
-        section.problem(what);
+        section.problem(format!("`median_windows` is {median_windows}: a median needs an odd number"));
     }
-    let events = EventSettings {
+    let events = events::Settings {
         median_windows,
         exit_odds_ratio: section
             .number("exit_odds_ratio", 1.0..=1000.0)
@@ -154,6 +166,7 @@ fn events(section: &mut Section<'_>) -> EventSettings {
         max_len_secs: section.number("max_len_secs", 1.0..=86_400.0).unwrap_or(usual.max_len_secs),
         cooldown_secs: section.number("cooldown_secs", 0.0..=86_400.0).unwrap_or(usual.cooldown_secs),
         update_secs: section.number("update_secs", 0.1..=3600.0).unwrap_or(usual.update_secs),
+        moved_iou: section.number("moved_iou", 0.0..=1.0).map_or(usual.moved_iou, |iou| iou as f32),
         stale_secs: section.number("stale_secs", 0.5..=3600.0).unwrap_or(usual.stale_secs),
     };
     if events.min_on_secs >= events.max_len_secs {
@@ -177,14 +190,14 @@ fn check_hops(settings: &Settings, findings: &Findings) {
         let Some(window_secs) = window_secs(&manifest, modality) else { continue };
         let too_long = |hop_secs: f64| hop_secs > window_secs;
         let what = |hop_secs: f64| format!("{hop_secs} is longer than the pack's window for {modality}, {window_secs}");
-        let general = settings.windows.hop_secs.get(&modality).copied().unwrap_or_default();
+        let general = settings.windows.by_sense_secs.get(&modality).copied().unwrap_or_default();
         if too_long(general) {
             findings.add(None, format!("windows.{modality}_hop_secs"), what(general));
         }
         let SourceSettings::Sensors(sensors) = &settings.source else { continue };
         for sensor in sensors.iter().filter(|sensor| sensor.driver.modality() == modality) {
             if let Some(hop_secs) =
-                settings.windows.sensor_hop_secs.get(&sensor.id).copied().filter(|hop| too_long(*hop))
+                settings.windows.by_sensor_secs.get(&sensor.id).copied().filter(|hop| too_long(*hop))
             {
                 findings.add(None, format!("sensors.{}.hop_secs", sensor.id), what(hop_secs));
             }

@@ -7,14 +7,14 @@ use crate::sensors::{DriverSettings, SensorSettings};
 
 use super::resolve::{HOP_SECS, topic_name};
 use super::section::Section;
-use super::settings::{ReplaySettings, SourceSettings, Speed, WindowsSettings};
+use super::settings::{HopSettings, ReplaySettings, SourceSettings, Speed};
 
 const DRIVERS: [&str; 5] = ["v4l", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
 const SERIAL_BAUDS: [u32; 9] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000];
 const FOURCCS: [&str; 4] = ["YUYV", "MJPG", "NV12", "GREY"];
 
 /// `[sensors.*]` or `[replay]`.
-pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut WindowsSettings) -> SourceSettings {
+pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> SourceSettings {
     let (has_sensors, has_replay) = (file.has("sensors"), file.has("replay"));
     if has_sensors && has_replay {
         file.problem("[replay] stands in the place of [sensors]: leave one of them out");
@@ -30,7 +30,7 @@ pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut Window
     SourceSettings::Sensors(sensors)
 }
 
-fn sensors(file: &mut Section<'_>, windows: &mut WindowsSettings) -> Vec<SensorSettings> {
+fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> Vec<SensorSettings> {
     let mut sensors = Vec::new();
     for (name, mut section) in file.named_sections("sensors") {
         let id = SensorId::new(&name);
@@ -42,7 +42,7 @@ fn sensors(file: &mut Section<'_>, windows: &mut WindowsSettings) -> Vec<SensorS
         let driver = driver(&mut section);
         if let (Ok(id), Some(driver)) = (id, driver) {
             if let Some(hop_secs) = hop_secs {
-                windows.sensor_hop_secs.insert(id.clone(), hop_secs);
+                windows.by_sensor_secs.insert(id.clone(), hop_secs);
             }
             sensors.push(SensorSettings { id, time_offset_ms, driver });
         }

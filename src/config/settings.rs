@@ -3,79 +3,101 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
+use crate::publish::{Credentials, PublishSettings};
 use crate::sensors::SensorSettings;
+use crate::space::JointSettings;
+use crate::windows::WindowSettings;
+
+use super::ConfigError;
 
 /// A checked config.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Which robot this is.
-    pub robot: RobotSettings,
     /// Folder of the model pack.
     pub pack: PathBuf,
-    /// The broker.
-    pub mqtt: MqttSettings,
+    /// Names, broker, outbox; [`Self::publish`] adds the credentials.
+    pub(super) publish_without_credentials: PublishSettings,
+    /// How to log in to the broker.
+    pub login: Option<LoginSettings>,
     /// Where samples come from.
     pub source: SourceSettings,
     /// How samples are cut.
-    pub windows: WindowsSettings,
+    pub windows: HopSettings,
     /// What to look for.
     pub prompts: Vec<PromptSettings>,
     /// The joint vector.
-    pub joint: JointSettings,
+    pub joint: JointRule,
     /// How scores become boxes.
-    pub detect: DetectSettings,
+    pub detect: crate::detect::Settings,
     /// How scores become events.
-    pub events: EventSettings,
+    pub events: crate::events::Settings,
     /// The least severe log line that is written.
     pub log: LogLevel,
 }
 
-/// Which robot this is; both names stand in every topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RobotSettings {
-    /// Its fleet.
-    pub fleet: String,
-    /// Its name, unique in the fleet.
-    pub name: String,
-}
-
-/// The broker and how events wait for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MqttSettings {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Client id; `perceptd-<fleet>-<name>` by default.
-    pub client_id: String,
-    /// User name, where the broker asks for one.
-    pub username: Option<String>,
-    /// File that holds the password; read at each connection, so that it can be changed.
-    pub password_file: Option<PathBuf>,
-    /// Longest silence before a ping, in seconds.
-    pub keep_alive_secs: u16,
-    /// Events that wait for the broker; the oldest go first.
-    pub outbox_max_events: u32,
-    /// Bytes of events that wait for the broker; the oldest go first.
-    pub outbox_max_bytes: u32,
-}
-
-impl MqttSettings {
-    /// The defaults for this robot.
+impl Settings {
+    /// Settings of `publish` but for the login.
     #[must_use]
-    pub fn new(robot: &RobotSettings) -> Self {
-        Self {
-            host: "localhost".to_owned(),
-            port: 1883,
-            client_id: format!("perceptd-{}-{}", robot.fleet, robot.name),
-            username: None,
-            password_file: None,
-            keep_alive_secs: 30,
-            outbox_max_events: 10_000,
-            outbox_max_bytes: 16 * 1024 * 1024,
+    pub const fn publish_without_credentials(&self) -> &PublishSettings {
+        &self.publish_without_credentials
+    }
+
+    /// Settings of `publish`, with the password as its file holds it now.
+    ///
+    /// # Errors
+    /// When the password file cannot be read.
+    pub fn publish(&self) -> Result<PublishSettings, ConfigError> {
+        let credentials = self.login.as_ref().map(LoginSettings::credentials).transpose()?;
+        Ok(PublishSettings { credentials, ..self.publish_without_credentials.clone() })
+    }
+
+    /// Settings of `windows` for one sensor, with what the pack says about its sense.
+    #[must_use]
+    pub fn window(&self, sensor: &SensorId, modality: Modality, facts: &ModalityFacts) -> WindowSettings {
+        WindowSettings {
+            sensor: sensor.clone(),
+            modality,
+            window_secs: facts.window_secs,
+            hop_secs: self.windows.of(sensor, modality),
+            rate_hz: facts.rate_hz,
+            lateness_secs: self.windows.lateness_secs,
         }
+    }
+
+    /// Settings of the joint vector for one sense: the config's weight, else the pack's; fresh for two periods of its slowest sensor
+    /// or of the joint vector, whichever is longer.
+    #[must_use]
+    pub fn joint(&self, modality: Modality, sensors: &[SensorId], facts: &ModalityFacts) -> JointSettings {
+        let hops = sensors.iter().map(|sensor| self.windows.of(sensor, modality));
+        let slowest_hop_secs = hops.fold(self.joint.hop_secs, f64::max);
+        let weight = self.joint.weights.get(&modality).copied().unwrap_or(facts.joint_weight);
+        JointSettings { weight, horizon_secs: 2.0 * slowest_hop_secs }
+    }
+}
+
+/// How to log in to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginSettings {
+    /// User name.
+    pub username: String,
+    /// File whose first line is the password; without one the password is empty.
+    pub password_file: Option<PathBuf>,
+}
+
+impl LoginSettings {
+    fn credentials(&self) -> Result<Credentials, ConfigError> {
+        let password = match &self.password_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|source| ConfigError::Password { path: path.clone(), source })?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+            None => String::new(),
+        };
+        Ok(Credentials { username: self.username.clone(), password })
     }
 }
 
@@ -110,18 +132,18 @@ pub enum Speed {
 
 /// How samples are cut into windows; lengths and rates come from the pack.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WindowsSettings {
+pub struct HopSettings {
     /// How long after its end a window waits for late samples, in seconds.
     pub lateness_secs: f64,
     /// From one window's start to the next, by sense, in seconds.
-    pub hop_secs: BTreeMap<Modality, f64>,
+    pub by_sense_secs: BTreeMap<Modality, f64>,
     /// The same for single sensors that differ.
-    pub sensor_hop_secs: BTreeMap<SensorId, f64>,
+    pub by_sensor_secs: BTreeMap<SensorId, f64>,
 }
 
-impl WindowsSettings {
+impl HopSettings {
     /// A hop where nothing else is said: 5 frames a second of a camera, 2 windows a second of the other senses.
-    pub(super) const fn default_hop_secs(modality: Modality) -> f64 {
+    pub(super) const fn usual_secs(modality: Modality) -> f64 {
         match modality {
             Modality::Image => 0.2,
             _ => 0.5,
@@ -130,81 +152,30 @@ impl WindowsSettings {
 
     /// The hop of one sensor, in seconds.
     #[must_use]
-    pub fn hop_secs(&self, sensor: &SensorId, modality: Modality) -> f64 {
-        let of_sense = || self.hop_secs.get(&modality).copied().unwrap_or(Self::default_hop_secs(modality));
-        self.sensor_hop_secs.get(sensor).copied().unwrap_or_else(of_sense)
+    pub fn of(&self, sensor: &SensorId, modality: Modality) -> f64 {
+        let of_sense = || self.by_sense_secs.get(&modality).copied().unwrap_or(Self::usual_secs(modality));
+        self.by_sensor_secs.get(sensor).copied().unwrap_or_else(of_sense)
     }
 }
 
-impl Default for WindowsSettings {
+impl Default for HopSettings {
     fn default() -> Self {
-        Self { lateness_secs: 0.2, hop_secs: BTreeMap::new(), sensor_hop_secs: BTreeMap::new() }
+        Self { lateness_secs: 0.2, by_sense_secs: BTreeMap::new(), by_sensor_secs: BTreeMap::new() }
     }
 }
 
 /// The joint vector.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JointSettings {
+pub struct JointRule {
     /// From one joint vector to the next, in seconds.
     pub hop_secs: f64,
     /// Weights that differ from the pack's.
     pub weights: BTreeMap<Modality, f32>,
 }
 
-impl Default for JointSettings {
+impl Default for JointRule {
     fn default() -> Self {
         Self { hop_secs: 0.5, weights: BTreeMap::new() }
-    }
-}
-
-/// How scores become boxes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DetectSettings {
-    /// Most boxes of one prompt in one frame.
-    pub max_boxes: u16,
-    /// Two boxes of one prompt that overlap by more than this (intersection over union) are one.
-    pub nms_iou: f32,
-}
-
-impl Default for DetectSettings {
-    fn default() -> Self {
-        Self { max_boxes: 5, nms_iou: 0.5 }
-    }
-}
-
-/// How scores over time become events.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EventSettings {
-    /// The median of this many last windows must pass; odd.
-    pub median_windows: u16,
-    /// An event fades when the odds of a false alarm are this many times those at its threshold.
-    pub exit_odds_ratio: f32,
-    /// From the first window that fires to `new`, at least, in seconds.
-    pub min_on_secs: f64,
-    /// Quiet for this long before `end`, in seconds.
-    pub min_off_secs: f64,
-    /// The longest event, in seconds; what goes on then opens the next.
-    pub max_len_secs: f64,
-    /// After an end, no new event of this prompt and sensor for this long, in seconds.
-    pub cooldown_secs: f64,
-    /// At most one `update` in this time, in seconds, unless the box moved clearly.
-    pub update_secs: f64,
-    /// Without any window for this long the source counts as lost, in seconds.
-    pub stale_secs: f64,
-}
-
-impl Default for EventSettings {
-    fn default() -> Self {
-        Self {
-            median_windows: 3,
-            exit_odds_ratio: 4.0,
-            min_on_secs: 0.4,
-            min_off_secs: 1.0,
-            max_len_secs: 300.0,
-            cooldown_secs: 2.0,
-            update_secs: 1.0,
-            stale_secs: 5.0,
-        }
     }
 }
 

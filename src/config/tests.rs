@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::modality::Modality;
+use crate::encoders::ModalityFacts;
+use crate::modality::{Modality, SensorId};
 use crate::prompts::PartSource;
+use crate::publish::{BrokerAddress, PublishSettings};
 use crate::sensors::DriverSettings;
 
 /// A folder as configs point to: a pack whose manifest has windows, a sound, a picture, a recording.
@@ -34,15 +36,15 @@ fn problems(text: &str) -> Vec<String> {
 fn the_least_config_has_the_defaults() {
     let folder = folder();
     let settings = Settings::from_text(LEAST, folder.path()).unwrap();
-    assert_eq!(settings.mqtt, MqttSettings::new(&settings.robot));
-    assert_eq!(settings.mqtt.client_id, "perceptd-default-a");
-    assert_eq!(settings.events, EventSettings::default());
-    assert_eq!(settings.detect, DetectSettings::default());
-    assert_eq!(settings.joint, JointSettings::default());
+    let broker = BrokerAddress { host: "localhost".to_owned(), port: 1883 };
+    assert_eq!(settings.publish().unwrap(), PublishSettings::new(broker, "default", "a"));
+    assert_eq!(settings.events, crate::events::Settings::default());
+    assert_eq!(settings.detect, crate::detect::Settings::default());
+    assert_eq!(settings.joint, JointRule::default());
     assert_eq!(settings.log, LogLevel::Info);
     assert_eq!(settings.pack, folder.path().join("reference"));
     let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
-    assert_eq!(settings.windows.hop_secs(&sensors[0].id, Modality::Audio), 0.5);
+    assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
     let expected = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
     assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
 }
@@ -181,6 +183,32 @@ fn prompts_are_sums_of_parts() {
     let dog = PartSource::AudioFile(folder.path().join("prompts/dog.ogg"));
     assert_eq!(parts, [(dog, 0.5), (PartSource::Text("at night".to_owned()), 1.0)]);
     assert_eq!(settings.prompts[0].modalities, [Modality::Image, Modality::Audio]);
+}
+
+#[test]
+fn the_password_is_read_when_it_is_needed() {
+    let folder = folder();
+    let text = format!("{LEAST}[mqtt]\nusername = 'me'\npassword_file = 'password'\n");
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    assert!(matches!(settings.publish(), Err(ConfigError::Password { .. })));
+    std::fs::write(folder.path().join("password"), "secret\n").unwrap();
+    let credentials = settings.publish().unwrap().credentials.unwrap();
+    assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
+}
+
+#[test]
+fn the_pack_and_the_config_make_windows_and_weights_together() {
+    let folder = folder();
+    let text = format!("{LEAST}hop_secs = 0.25\n[joint.weights]\nimu = 0\n");
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    let facts =
+        ModalityFacts { window_secs: 2.0, rate_hz: 16_000.0, joint_weight: 0.8, validated: true, logit_scale: 20.0 };
+    let mic = SensorId::new("mic").unwrap();
+    let window = settings.window(&mic, Modality::Audio, &facts);
+    assert_eq!((window.window_secs, window.hop_secs, window.lateness_secs), (2.0, 0.25, 0.2));
+    let joint = settings.joint(Modality::Audio, std::slice::from_ref(&mic), &facts);
+    assert_eq!((joint.weight, joint.horizon_secs), (0.8, 1.0));
+    assert_eq!(settings.joint(Modality::Imu, &[mic], &facts).weight, 0.0);
 }
 
 #[test]

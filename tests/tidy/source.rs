@@ -45,7 +45,8 @@ pub fn sources(root: &Path) -> Vec<Source> {
             let below = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
             let text = std::fs::read_to_string(&path).unwrap();
             let room = below.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
-            let code = without_tests(&bare(&text)).to_owned();
+            let is_tests = path.file_name().is_some_and(|name| name == "tests.rs");
+            let code = if is_tests { String::new() } else { without_tests(&bare(&text)).to_owned() };
             Source { path: below, room, text, code }
         })
         .collect()
