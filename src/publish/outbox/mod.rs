@@ -302,3 +302,6 @@ impl Outbox {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests;
