@@ -157,7 +157,9 @@ fn every_prompt_is_found_where_it_is_and_nowhere_else() {
     let events = events(&lines(&printed));
     let prompted: Vec<&Object> = truth.objects.iter().filter(|object| object.prompt.is_some()).collect();
     for object in &prompted {
-        let seen = events.get(&(object.name.clone(), "camera".to_owned())).unwrap_or_else(|| panic!("no event for {}", object.name));
+        let seen = events
+            .get(&(object.name.clone(), "camera".to_owned()))
+            .unwrap_or_else(|| panic!("no event for {}", object.name));
         assert!(seen.iter().any(|event| overlap(event, object, begin) >= 0.4), "{}: {seen:?}", object.name);
     }
     assert!(prompted.iter().filter(|object| object.prompt.as_deref() == Some("audio")).count() >= 2);
@@ -167,7 +169,8 @@ fn every_prompt_is_found_where_it_is_and_nowhere_else() {
         let (from, to) = interval(event, begin);
         assert!(present.into_iter().any(|object| object.is_present_during(from, to)), "nothing there: {event:?}");
     }
-    let heard: Vec<&Line> = events.iter().filter(|((_, sensor), _)| sensor == "mic").flat_map(|(_, events)| events).collect();
+    let heard: Vec<&Line> =
+        events.iter().filter(|((_, sensor), _)| sensor == "mic").flat_map(|(_, events)| events).collect();
     assert!(!heard.is_empty(), "no prompt was heard");
     for event in heard {
         let (from, to) = interval(event, begin);

@@ -10,7 +10,7 @@ use crate::config::{ConfigError, Settings, SourceSettings};
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
+pub(super) fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
     match Settings::open(file) {
         Ok(settings) => writeln!(out, "{}: ok: {}", file.display(), summary(&settings)).map(|()| true),
         Err(ConfigError::Wrong { path, problems }) => {
@@ -32,7 +32,7 @@ fn summary(settings: &Settings) -> String {
         SourceSettings::Sensors(sensors) => format!("{} sensor(s)", sensors.len()),
         SourceSettings::Replay(replay) => format!("replay of {}", replay.recording.display()),
     };
-    let (publish, prompts) = (settings.publish_without_credentials(), settings.prompts.len());
+    let (publish, prompts) = (&settings.publish_without_credentials, settings.prompts.len());
     let broker = &publish.broker;
     format!(
         "{}/{}, {source}, {prompts} prompt(s), broker {}:{}",

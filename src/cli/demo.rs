@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::bundled;
-use crate::config::{ReplaySettings, Settings, SourceSettings};
+use crate::config::{ReplaySettings, Settings, SourceSettings, USUAL_P_FALSE};
 use crate::daemon;
 use crate::modality::{Modality, is_name};
 use crate::prompts::{Part, PartSource, PromptSettings};
@@ -34,8 +34,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Look for this instead of the bundled prompts: `audio:FILE`, `image:FILE` or `text:WORDS`. May be given several times.
-    #[arg(long, value_parser = super::parse_part)]
-    prompt: Vec<Part>,
+    #[arg(long)]
+    prompt: Vec<PartSource>,
     /// Play this recording instead of the bundled one.
     #[arg(long, value_name = "FILE.mcap")]
     recording: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::open(&bundled("deploy/bundled/demo.toml"))?;
     let broker = EmbeddedBroker::start(0)?;
-    settings.publish.broker = broker.address();
+    settings.publish_without_credentials.broker = broker.address();
     settings.pack = arguments.pack.folder();
     if let SourceSettings::Replay(replay) = &mut settings.source {
         let recording = arguments.recording.unwrap_or_else(|| replay.recording.clone());
@@ -58,7 +58,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.prompt.is_empty() {
         settings.prompts = arguments.prompt.into_iter().map(prompt).collect::<anyhow::Result<_>>()?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     let subscriber = SubscriberSettings { broker: broker.address(), credentials: None, filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
@@ -78,21 +79,22 @@ fn parse_speed(argument: &str) -> Result<Speed, String> {
 }
 
 /// A prompt for camera and microphone, named after its file or words.
-fn prompt(part: Part) -> anyhow::Result<PromptSettings> {
-    let words = match &part.source {
+fn prompt(source: PartSource) -> anyhow::Result<PromptSettings> {
+    let words = match &source {
         PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
         }
         PartSource::Text(words) => words.clone(),
     };
-    let id: String = words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
+    let id: String =
+        words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
     anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
     Ok(PromptSettings {
         id: id.into(),
-        parts: vec![part],
+        parts: vec![Part { source, weight: 1.0 }],
         negatives: Vec::new(),
         modalities: vec![Modality::Image, Modality::Audio],
-        p_false: PromptSettings::DEFAULT_P_FALSE,
+        p_false: USUAL_P_FALSE,
     })
 }
 
@@ -112,7 +114,10 @@ impl Watch {
         let daemon = {
             let (settings, stop) = (self.settings, Arc::clone(&stop));
             let work = move || daemon::run(&settings, &stop);
-            std::thread::Builder::new().name("daemon".to_owned()).spawn(work).context("cannot start the daemon's thread")?
+            std::thread::Builder::new()
+                .name("daemon".to_owned())
+                .spawn(work)
+                .context("cannot start the daemon's thread")?
         };
         let deadline = self.duration.map(|duration| now() + duration);
         let mut seen = tokio::time::interval(STOP_SEEN_WITHIN);
@@ -183,8 +188,11 @@ impl Screen {
         if self.heard.is_empty() {
             return Ok(());
         }
-        let rates: Vec<String> =
-            self.heard.iter_mut().map(|(sensor, count)| format!("{sensor} {:.0}/s", f64::from(std::mem::take(count)) / secs)).collect();
+        let rates: Vec<String> = self
+            .heard
+            .iter_mut()
+            .map(|(sensor, count)| format!("{sensor} {:.0}/s", f64::from(std::mem::take(count)) / secs))
+            .collect();
         self.line(&format!("embeddings: {}", rates.join("  ")))
     }
 
@@ -204,7 +212,9 @@ fn event_line(event: &HeardEvent) -> String {
     });
     let lasted = (event.last_support_mono_nanos - event.onset_mono_nanos) as f64 / NANOS_PER_SEC as f64;
     match event.phase.as_str() {
-        "end" => format!("EVENT end     {:10} {:7} after {lasted:.1} s ({})", event.prompt, event.sensor, event.end_reason),
+        "end" => {
+            format!("EVENT end     {:10} {:7} after {lasted:.1} s ({})", event.prompt, event.sensor, event.end_reason)
+        }
         phase => format!(
             "EVENT {phase:7} {:10} {:7} score {:.2} (fires at {:.2}){place}",
             event.prompt, event.sensor, event.calibrated, event.threshold

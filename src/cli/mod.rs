@@ -9,7 +9,7 @@ mod embed;
 mod record;
 mod run;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::modality::Modality;
-use crate::prompts::{Part, PartSource};
+use crate::prompts::PartSource;
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -67,8 +67,8 @@ enum Command {
         #[arg(required = true)]
         images: Vec<PathBuf>,
         /// What to look for: `audio:FILE`, `image:FILE` or `text:WORDS`. May be given several times.
-        #[arg(long, required = true, value_parser = parse_part)]
-        prompt: Vec<Part>,
+        #[arg(long, required = true)]
+        prompt: Vec<PartSource>,
         /// Wanted probability that a picture without the object fires.
         #[arg(long, default_value_t = 0.05)]
         p_false: f64,
@@ -104,7 +104,8 @@ impl Cli {
     /// Sends logs to stderr; `--log` wins over the environment variable `PERCEPTD_LOG`.
     pub fn start_logging(&self) {
         let default = if matches!(self.command, Command::Run { .. }) { "info" } else { "warn" };
-        let filter = self.log.clone().or_else(|| std::env::var("PERCEPTD_LOG").ok()).unwrap_or_else(|| default.to_owned());
+        let filter =
+            self.log.clone().or_else(|| std::env::var("PERCEPTD_LOG").ok()).unwrap_or_else(|| default.to_owned());
         let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
         tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -125,19 +126,26 @@ impl Cli {
                 drop(out);
                 demo::run(arguments)
             }
-            Command::Check { file } => check::run(&file, &mut out),
-            Command::Embed { modality, pack, files } => Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?)),
-            Command::Detect { images, prompt, p_false, pack } => {
-                Ok(exit(detect::run(&pack.folder(), &images, &prompt, p_false, &mut out)?))
+            Command::Check { file } => {
+                Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
             }
-            Command::Record { from, out: file } => record::run(&from, &file),
+            Command::Embed { modality, pack, files } => {
+                Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
+            }
+            Command::Detect { images, prompt, p_false, pack } => {
+                let arguments = detect::DetectArguments { pack: pack.folder(), images, prompts: prompt, p_false };
+                Ok(exit(detect::detect(&arguments, &mut out, &mut io::stderr().lock())?))
+            }
+            Command::Record { from, out: file } => {
+                writeln!(out, "{}", record::from_parts(&from, &file)?)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
 
 /// Prints an error and its causes on stderr.
 pub fn report(error: &anyhow::Error) {
-    use std::io::Write as _;
     // Nothing is left to tell when stderr is gone.
     drop(writeln!(std::io::stderr(), "perceptd: {error:#}"));
 }
@@ -150,18 +158,6 @@ const fn exit(all_good: bool) -> ExitCode {
 fn bundled(path: &str) -> PathBuf {
     let here = Path::new(path);
     if here.exists() { here.to_path_buf() } else { Path::new("/usr/share/perceptd").join(path) }
-}
-
-/// `audio:FILE`, `image:FILE` or `text:WORDS`.
-fn parse_part(argument: &str) -> Result<Part, String> {
-    let source = match argument.split_once(':') {
-        Some((_, "")) => return Err("there is nothing after the colon".to_owned()),
-        Some(("audio", file)) => PartSource::AudioFile(file.into()),
-        Some(("image", file)) => PartSource::ImageFile(file.into()),
-        Some(("text", words)) => PartSource::Text(words.to_owned()),
-        _ => return Err("say audio:FILE, image:FILE or text:WORDS".to_owned()),
-    };
-    Ok(Part { source, weight: 1.0 })
 }
 
 /// A length of time such as `20s`, `500ms` or `2m`.
@@ -196,12 +192,5 @@ mod tests {
         }
         assert!(parse_duration("soon").is_err());
         assert!(parse_duration("5 parsecs").is_err());
-    }
-
-    #[test]
-    fn prompts_say_what_they_are() {
-        assert_eq!(parse_part("text:a:b").unwrap().source, PartSource::Text("a:b".to_owned()));
-        assert!(parse_part("bark.wav").is_err());
-        assert!(parse_part("audio:").is_err());
     }
 }

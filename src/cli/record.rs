@@ -8,7 +8,7 @@ use crate::recording::{RecordingError, parts};
 ///
 /// # Errors
 /// When a part cannot be read or the recording cannot be written.
-pub fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
+pub(super) fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
     let made = parts::make(dir, out)?;
     let counts: Vec<String> = made.samples.iter().map(|(sensor, count)| format!("{count} of {sensor}")).collect();
     Ok(format!("{}: {} samples", out.display(), counts.join(", ")))

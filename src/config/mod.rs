@@ -14,7 +14,8 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
-pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings, Speed};
+pub use prompts::USUAL_P_FALSE;
+pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::settings::SourceSettings;
 const USUAL_SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
 
 /// Wanted probability of a false alarm per window when a prompt does not say.
-const USUAL_P_FALSE: f64 = 0.05;
+pub const USUAL_P_FALSE: f64 = 0.05;
 
 /// Second levels of event topics that mean something else: `event/live/<microphone>`, `event/novel/<sensor>`.
 const RESERVED: [&str; 2] = ["live", "novel"];

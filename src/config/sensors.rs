@@ -7,7 +7,8 @@ use crate::sensors::{DriverSettings, SensorSettings};
 
 use super::resolve::{HOP_SECS, topic_name};
 use super::section::Section;
-use super::settings::{HopSettings, ReplaySettings, SourceSettings, Speed};
+use super::settings::{HopSettings, ReplaySettings, SourceSettings};
+use crate::recording::Speed;
 
 const DRIVERS: [&str; 5] = ["v4l", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
 const SERIAL_BAUDS: [u32; 9] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000];
@@ -111,8 +112,8 @@ fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {
     }
     let recording = section.file("recording", folder, "an MCAP file").unwrap_or_default();
     let speed = match section.word_or_number("speed", "max", 0.01..=1000.0) {
-        Some(times) => times.map_or(Speed::Max, Speed::Times),
-        None => Speed::Times(1.0),
+        Some(times) => times.map_or(Speed::Max, Speed::Real),
+        None => Speed::Real(1.0),
     };
     ReplaySettings { recording, speed, repeat: section.flag("loop").unwrap_or(false) }
 }

@@ -7,6 +7,7 @@ use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
 use crate::publish::{Credentials, PublishSettings};
+use crate::recording::Speed;
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
 use crate::windows::WindowSettings;
@@ -19,7 +20,7 @@ pub struct Settings {
     /// Folder of the model pack.
     pub pack: PathBuf,
     /// Names, broker, outbox; [`Self::publish`] adds the credentials.
-    pub(super) publish_without_credentials: PublishSettings,
+    pub publish_without_credentials: PublishSettings,
     /// How to log in to the broker.
     pub login: Option<LoginSettings>,
     /// Where samples come from.
@@ -39,12 +40,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings of `publish` but for the login.
-    #[must_use]
-    pub const fn publish_without_credentials(&self) -> &PublishSettings {
-        &self.publish_without_credentials
-    }
-
     /// Settings of `publish`, with the password as its file holds it now.
     ///
     /// # Errors
@@ -119,15 +114,6 @@ pub struct ReplaySettings {
     pub speed: Speed,
     /// Starts over at the end.
     pub repeat: bool,
-}
-
-/// How fast a recording runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    /// As fast as everything downstream takes it.
-    Max,
-    /// This many times real time.
-    Times(f64),
 }
 
 /// How samples are cut into windows; lengths and rates come from the pack.

@@ -14,7 +14,7 @@ use crate::modality::{Modality, SensorId};
 use crate::prompts::{Prompt, enrol};
 use crate::publish::{Post, PublishParts, Publisher};
 use crate::recording::Recording;
-use crate::space::{Bank, Joint, JointSettings};
+use crate::space::{Bank, Joint};
 use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
 use crate::windows::{WindowSettings, Windower};
@@ -49,7 +49,7 @@ impl Rooms {
         // Prompts are vectors from here on; the text encoder's memory is better used otherwise.
         encoders.unload(Modality::Text);
         let cut = windows(settings, &sensors, &encoders)?;
-        let joint = joint(settings, &cut, &encoders);
+        let joint = joint(settings, &sensors, &encoders);
         let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
         let parts = PublishParts {
             timeline,
@@ -60,7 +60,7 @@ impl Rooms {
             started_at,
             replay: recording.is_some(),
         };
-        let (publisher, post) = crate::publish::open(settings.publish.clone(), parts)?;
+        let (publisher, post) = crate::publish::open(settings.publish()?, parts)?;
         let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
         let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };
@@ -107,27 +107,15 @@ fn windows(
         let facts = encoders.facts(*modality).with_context(|| {
             format!("sensor {sensor}: the model pack {} has no {modality} encoder", settings.pack.display())
         })?;
-        Ok(WindowSettings {
-            sensor: sensor.clone(),
-            modality: *modality,
-            window_secs: facts.window_secs,
-            hop_secs: settings.windows.hop_secs(sensor, *modality),
-            rate_hz: facts.rate_hz,
-            lateness_secs: settings.windows.lateness_secs,
-        })
+        Ok(settings.window(sensor, *modality, facts))
     });
     cut.collect()
 }
 
-/// A sense is fresh for two periods after its window's end, and the lateness that the window may have waited.
-fn joint(settings: &Settings, cut: &[WindowSettings], encoders: &Encoders) -> Joint {
-    let mut senses: BTreeMap<Modality, JointSettings> = BTreeMap::new();
-    for window in cut {
-        let horizon_secs = 2.0 * window.hop_secs + window.lateness_secs;
-        let of_pack = encoders.facts(window.modality).map_or(0.0, |facts| facts.joint_weight);
-        let weight = settings.joint.weights.get(&window.modality).copied().unwrap_or(of_pack);
-        let sense = senses.entry(window.modality).or_insert(JointSettings { weight, horizon_secs });
-        sense.horizon_secs = sense.horizon_secs.max(horizon_secs);
-    }
-    Joint::new(senses)
+fn joint(settings: &Settings, sensors: &[(SensorId, Modality)], encoders: &Encoders) -> Joint {
+    Joint::new(Modality::ALL.into_iter().filter_map(|modality| {
+        let of_sense = sensors.iter().filter(|(_, sense)| *sense == modality).map(|(sensor, _)| sensor.clone());
+        let of_sense: Vec<SensorId> = of_sense.collect();
+        Some((modality, settings.joint(modality, &of_sense, encoders.facts(modality)?)))
+    }))
 }

@@ -6,9 +6,9 @@ use super::perception::{Finding, Perception};
 use super::threads::{Heartbeat, Turn};
 use crate::events::Event;
 use crate::pipe::{Received, Receiver};
-use crate::publish::{EmbeddingReading, JointReading, JointShare, Publisher};
+use crate::publish::{EmbeddingReading, JointReading, Publisher};
 use crate::space::JointVector;
-use crate::time::{MonoTime, NANOS_PER_SEC};
+use crate::time::MonoTime;
 
 /// An idle turn every second counts as life; a stuck one does not.
 const IDLE_TURN: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl InferenceLoop {
                     presence: embedded.presence,
                     embedding: &embedded.embedding,
                 }),
-                Finding::Joint(at, joint) => self.publisher.joint(&self.joint_reading(at, joint)),
+                Finding::Joint(at, joint) => self.publish_joint(at, &joint),
                 Finding::Event(event) => {
                     events_changed = true;
                     self.publish_event(&event);
@@ -68,19 +68,13 @@ impl InferenceLoop {
         }
     }
 
-    fn joint_reading(&self, at: MonoTime, joint: JointVector) -> JointReading {
-        let shares = joint.parts.into_iter().map(|part| JointShare {
-            sensor: part.sensor,
-            modality: part.modality,
-            weight: part.weight,
-            window_end: at.shifted(-((part.age_secs * NANOS_PER_SEC as f64).round() as i64)),
-        });
-        JointReading {
+    fn publish_joint(&self, at: MonoTime, joint: &JointVector) {
+        self.publisher.joint(&JointReading {
             index: u64::try_from(at.nanos() / self.joint_hop_nanos).unwrap_or(0),
             at,
-            space: self.perception.encoders.space().clone(),
-            vector: joint.vector.into(),
-            shares: shares.collect(),
-        }
+            space: self.perception.encoders.space(),
+            vector: &joint.vector,
+            parts: &joint.parts,
+        });
     }
 }

@@ -48,14 +48,18 @@ struct Named {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<Named> {
-    let handle = std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("cannot start the thread {name}"))?;
+    let handle = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start the thread {name}"))?;
     Ok(Named { name: name.to_owned(), handle })
 }
 
 impl Named {
     fn join(self) -> anyhow::Result<()> {
         self.handle.join().map_err(|panic| {
-            let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let why =
+                panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             anyhow::anyhow!("the thread {} panicked: {}", self.name, why.unwrap_or("no message"))
         })
     }
@@ -161,13 +165,17 @@ impl<'a> Running<'a> {
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
         if farewell.undelivered > 0 {
-            tracing::error!(events = farewell.undelivered, "events are lost: the broker did not take them before the stop");
+            tracing::error!(
+                events = farewell.undelivered,
+                "events are lost: the broker did not take them before the stop"
+            );
         }
         ended.into_iter().collect()
     }
 
     fn unfinished(&self) -> String {
-        let names = self.threads.iter().filter(|thread| !thread.handle.is_finished()).map(|thread| thread.name.as_str());
+        let names =
+            self.threads.iter().filter(|thread| !thread.handle.is_finished()).map(|thread| thread.name.as_str());
         names.collect::<Vec<_>>().join(", ")
     }
 
@@ -199,11 +207,10 @@ fn source_threads(
 ) -> anyhow::Result<Vec<Named>> {
     match (&settings.source, recording) {
         (SourceSettings::Replay(replay), Some(recording)) => {
-            let (replay, telemetry, stop) = (replay.clone(), telemetry.clone(), Arc::clone(stop));
-            let play = move || {
-                if let Err(error) = recording::replay(&recording, &replay, &telemetry, &output, &stop) {
-                    tracing::error!(%error, "the replay ends here");
-                }
+            let (replay, stop) = (replay.clone(), Arc::clone(stop));
+            let play = move || match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
+                Ok(_) => tracing::info!("the replay is over"),
+                Err(error) => tracing::error!(%error, "the replay ends here"),
             };
             Ok(vec![spawn("replay", play)?])
         }
@@ -212,7 +219,7 @@ fn source_threads(
                 let (sensor, output, stop) = (sensor.clone(), output.clone(), Arc::clone(stop));
                 let counters = telemetry.sensor(&sensor.id);
                 let name = format!("sensor-{}", sensor.id);
-                spawn(&name, move || sensors::run(&sensor, &counters, &output, &stop))
+                spawn(&name, move || sensors::run(&sensor, counters, output, &stop))
             });
             threads.collect()
         }
@@ -244,6 +251,7 @@ fn count_turns(telemetry: &Telemetry) -> OnDrop<Turn> {
 
 /// Resident memory, from the kernel's own count of pages; 0 where there is none.
 fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
+    let pages =
+        std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * u64::try_from(rustix::param::page_size()).unwrap_or(0)
 }

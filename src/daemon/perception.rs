@@ -151,7 +151,8 @@ impl Perception {
         let frame = Frame::new(&self.bank, size_px, &map, &made_of(&wanted));
         let seen = wanted.into_iter().map(|prompt| {
             let found = self.detector.detect(&self.encoders, &self.bank, &picture, &frame, prompt)?;
-            let boxes = found.candidates.iter().filter(|b| b.score.fires()).map(|b| (b.box_in_image, b.score.calibrated));
+            let boxes =
+                found.candidates.iter().filter(|b| b.score.fires()).map(|b| (b.box_in_image, b.score.calibrated));
             let boxes = boxes.collect();
             Ok(Evidence { boxes, frame_size_px: Some(size_px), ..evidence(window, prompt, found.frame) })
         });
