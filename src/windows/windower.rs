@@ -96,6 +96,11 @@ impl Windower {
         out
     }
 
+    /// No sample will come any more: what is still open is given out as far as it is there.
+    pub fn finish(&mut self) -> Vec<Cut> {
+        self.advance(LAST_STAMP)
+    }
+
     fn refusal(&self, sample: &Sample) -> Option<DropReason> {
         let fits = sample.sensor == self.settings.sensor && sample.data.modality() == self.settings.modality;
         let latest = sample.arrived_at.shifted(FUTURE_LIMIT_NANOS).min(LAST_STAMP);
