@@ -95,7 +95,7 @@ fn search(file: &Path, prompts: &[(String, Prompt)], encoders: &Encoders, bank: 
     let map = encoders.map(&picture)?;
     let made_of: Vec<Modality> = prompts.iter().map(|(_, prompt)| prompt.made_of).collect();
     let frame = Frame::new(bank, (picture.width, picture.height), &map, &made_of);
-    let look = |(_, prompt): &(String, Prompt)| Detector::default().detect(encoders, bank, &picture, &frame, prompt);
+    let look = |(_, prompt): &(String, Prompt)| Detector::default().detect(&frame, prompt);
     Ok(prompts.iter().map(look).collect::<Result<_, _>>()?)
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::grid::Grid;
-use super::vector::dot;
+use super::cells::{Cells, against_cohort};
+use super::tail::mean_and_sd;
+use super::vector::{dot, unit};
 use crate::encoders::{BankTensors, PatchMap};
 use crate::modality::Modality;
 
@@ -14,22 +15,38 @@ pub const FEWEST_BACKGROUNDS: usize = 8;
 /// A cohort with fewer prompts than this says nothing about a window.
 pub(super) const FEWEST_COHORT: usize = 8;
 
-/// More cohort prompts than this cost time on every window (64 × 192 cells × 384 dimensions: about a millisecond) and add nothing.
+/// More cohort prompts than this cost time on every frame (64 × 192 cells × 384 dimensions: about a millisecond) and add nothing.
 const MOST_COHORT: usize = 64;
 
 /// The factory bank, prepared for scoring.
 pub struct Bank {
     revision: u32,
     backgrounds: BTreeMap<Modality, Vec<Vec<f32>>>,
-    maps: Vec<PatchMap>,
+    maps: Vec<Cells>,
+    /// Mean direction of the background maps' cells.
+    cell_mean: Vec<f32>,
     cohorts: BTreeMap<Modality, Cohort>,
+    no_cohort: Cohort,
 }
 
 /// Other prompts of one modality.
+#[derive(Default)]
 struct Cohort {
     prompts: Vec<Vec<f32>>,
-    /// Their scores on every background map; computed when the first prompt needs them.
-    on_maps: OnceLock<Vec<Vec<f32>>>,
+    /// What they score on the background maps; computed when the first prompt needs it.
+    on_maps: OnceLock<OnMaps>,
+}
+
+/// What one cohort scores on the background maps.
+#[derive(Default)]
+pub(super) struct OnMaps {
+    /// For each map, as [`Cells::cohort_scores`].
+    pub(super) scores: Vec<Vec<f32>>,
+    /// Added to the spread of the scores on a cell: twice the mean of that spread over all background cells. From there on (measured on the
+    /// reference pack, between half and four times) telling present from absent hardly depends on it.
+    pub(super) cell_sd_floor: f64,
+    /// Mean over some of the cohort's prompts of the spread of their best cells over the maps.
+    pub(super) typical_sd: f64,
 }
 
 /// How well one window matches the cohorts' prompts: compute it once a window, whatever the number of prompts.
@@ -43,11 +60,6 @@ impl CohortScores {
     }
 }
 
-/// What is scored of a map: the largest cell of the smoothed similarity map.
-pub(super) fn map_statistic(map: &PatchMap, vector: &[f32]) -> f32 {
-    Grid::of(map, vector).smoothed().max()
-}
-
 impl Bank {
     /// Prepares a pack's bank. Of a larger cohort, an even choice of 64 prompts is kept.
     #[must_use]
@@ -55,11 +67,14 @@ impl Bank {
         let cohorts = tensors.cohorts.into_iter().map(|(modality, prompts)| {
             (modality, Cohort { prompts: even_choice(prompts, MOST_COHORT), on_maps: OnceLock::new() })
         });
+        let cell_mean = mean_direction(&tensors.background_maps);
         Self {
             revision: tensors.revision,
             cohorts: cohorts.collect(),
+            no_cohort: Cohort::default(),
             backgrounds: tensors.backgrounds.into_iter().collect(),
-            maps: tensors.background_maps,
+            maps: tensors.background_maps.iter().map(|map| Cells::new(map, &cell_mean)).collect(),
+            cell_mean,
         }
     }
 
@@ -75,39 +90,76 @@ impl Bank {
         self.backgrounds.get(&modality).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn maps(&self) -> &[PatchMap] {
-        &self.maps
-    }
-
     pub(super) fn cohort(&self, made_of: Modality) -> &[Vec<f32>] {
         self.cohorts.get(&made_of).map_or(&[], |cohort| &cohort.prompts)
     }
 
-    /// The cohort's scores on every background map.
-    pub(super) fn cohort_on_background_maps(&self, made_of: Modality) -> &[Vec<f32>] {
-        self.cohorts.get(&made_of).map_or(&[], |cohort| {
-            cohort.on_maps.get_or_init(|| {
-                self.maps.iter().map(|map| cohort.prompts.iter().map(|p| map_statistic(map, p)).collect()).collect()
-            })
-        })
+    /// The background maps.
+    pub(super) fn maps(&self) -> &[Cells] {
+        &self.maps
+    }
+
+    /// What the cohort of this modality scores on them.
+    pub(super) fn on_maps(&self, made_of: Modality) -> &OnMaps {
+        let cohort = self.cohorts.get(&made_of).unwrap_or(&self.no_cohort);
+        cohort.on_maps.get_or_init(|| OnMaps::new(&self.maps, &cohort.prompts))
     }
 
     /// Scores of the cohorts on a whole window, for prompts made of `made_of`.
     #[must_use]
     pub fn cohort_scores(&self, vector: &[f32], made_of: &[Modality]) -> CohortScores {
-        self.scores_of(made_of, |prompt| dot(prompt, vector))
-    }
-
-    /// Scores of the cohorts on a picture's map, for prompts made of `made_of`.
-    #[must_use]
-    pub fn cohort_scores_on_map(&self, map: &PatchMap, made_of: &[Modality]) -> CohortScores {
-        self.scores_of(made_of, |prompt| map_statistic(map, prompt))
-    }
-
-    fn scores_of(&self, made_of: &[Modality], score: impl Fn(&[f32]) -> f32) -> CohortScores {
         let asked = self.cohorts.iter().filter(|(modality, _)| made_of.contains(modality));
-        CohortScores(asked.map(|(m, cohort)| (*m, cohort.prompts.iter().map(|p| score(p)).collect())).collect())
+        CohortScores(asked.map(|(m, cohort)| (*m, cohort.prompts.iter().map(|p| dot(p, vector)).collect())).collect())
     }
+
+    /// A picture's cells and what the cohorts score on them, ready to be compared with prompts made of `made_of`.
+    #[must_use]
+    pub fn look(&self, map: &PatchMap, made_of: &[Modality]) -> Look {
+        let cells = Cells::new(map, &self.cell_mean);
+        let asked = self.cohorts.iter().filter(|(modality, _)| made_of.contains(modality));
+        let cohorts = asked.map(|(modality, cohort)| (*modality, cells.cohort_scores(&cohort.prompts))).collect();
+        Look { cells, cohorts: CohortScores(cohorts) }
+    }
+}
+
+/// A picture, ready to be compared with prompts: make it once a picture, whatever the number of prompts.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Its cells.
+    pub cells: Cells,
+    /// For each cell, the score of each of the cohort's prompts.
+    pub(super) cohorts: CohortScores,
+}
+
+impl OnMaps {
+    fn new(maps: &[Cells], prompts: &[Vec<f32>]) -> Self {
+        let scores: Vec<Vec<f32>> = maps.iter().map(|cells| cells.cohort_scores(prompts)).collect();
+        let on_cells = scores.iter().flat_map(|scores| scores.chunks_exact(prompts.len().max(1)));
+        let spreads = on_cells.map(|scores| mean_and_sd(scores.iter().copied().map(f64::from)).1);
+        let cell_sd_floor = 2.0 * mean_and_sd(spreads.collect::<Vec<_>>().into_iter()).0;
+        // A dozen prompts tell what is typical.
+        let others = vec![true; prompts.len()];
+        let typical = prompts.iter().step_by(prompts.len().div_ceil(12).max(1)).map(|prompt| {
+            let best = maps.iter().zip(&scores).map(|(cells, scores)| {
+                let against = against_cohort(&cells.dots(prompt), scores, &others, cell_sd_floor, FEWEST_COHORT);
+                f64::from(against.smoothed().max())
+            });
+            mean_and_sd(best.collect::<Vec<_>>().into_iter()).1
+        });
+        let typical_sd = mean_and_sd(typical.collect::<Vec<_>>().into_iter()).0;
+        Self { scores, cell_sd_floor, typical_sd }
+    }
+}
+
+/// Mean of the cells as unit vectors; empty without any.
+fn mean_direction(maps: &[PatchMap]) -> Vec<f32> {
+    let (mut sum, mut count): (Vec<f64>, f64) = (Vec::new(), 0.0);
+    for cell in maps.iter().flat_map(PatchMap::iter).filter_map(|cell| unit(cell).ok()) {
+        sum.resize(cell.len(), 0.0);
+        sum.iter_mut().zip(&cell).for_each(|(total, x)| *total += f64::from(*x));
+        count += 1.0;
+    }
+    sum.iter().map(|total| (total / count) as f32).collect()
 }
 
 /// At most `most` of `rows`, evenly spread.
@@ -138,5 +190,12 @@ mod tests {
         });
         let scores = bank.cohort_scores(&[0.5, 0.25], &[Modality::Audio]);
         assert_eq!((scores.of(Modality::Audio), scores.of(Modality::Text)), (&[0.25][..], &[][..]));
+    }
+
+    #[test]
+    fn the_mean_direction_ignores_how_long_cells_are() {
+        let map = PatchMap { rows: 1, cols: 2, dim: 2, cells: vec![5.0, 0.0, 0.0, 0.1] };
+        assert_eq!(mean_direction(&[map]), [0.5, 0.5]);
+        assert!(mean_direction(&[]).is_empty());
     }
 }

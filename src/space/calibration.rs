@@ -1,14 +1,18 @@
 //! Raw similarities into scores that mean the same for every prompt and every sense.
 //!
 //! A raw cosine means nothing across modality pairs, so it is s-normalised as in speaker verification: against the background windows of the
-//! prompt, and against other prompts on the same window. What the background itself scores this way, each window left out of its own
-//! statistics, gives the tail that turns a score into a probability of a false alarm.
+//! prompt, and against other prompts on the same window. For pictures the second half is done cell by cell, before the best cell is
+//! taken. What the background itself scores this way gives the tail that turns a score into a probability of a false alarm.
 
-use super::bank::{Bank, CohortScores, FEWEST_BACKGROUNDS, FEWEST_COHORT, map_statistic};
+use super::bank::{Bank, CohortScores, FEWEST_BACKGROUNDS, FEWEST_COHORT, Look};
+use super::cells::{Cells, against_cohort};
+use super::grid::Grid;
+use super::norm::{Norm, Observed, fit, over_negatives};
 use super::tail::{Tail, mean_and_sd};
 use super::vector::dot;
 use super::{Probe, Score};
 use crate::encoders::PatchMap;
+use crate::geometry::PixelBox;
 use crate::modality::Modality;
 
 /// The false-alarm probability at which a calibrated score is one half.
@@ -17,17 +21,37 @@ pub const P_FALSE_AT_HALF: f64 = 0.05;
 /// Cohort prompts closer to the prompt than this (cosine) are the same thing by another name; they would cancel it out.
 const SAME_THING: f32 = 0.5;
 
-/// How many background rows the typical spread of other prompts counts for.
-const PRIOR_ROWS: f64 = 8.0;
+/// A cohort's spread on a window is believed down to this share of what it is on the background.
+const LEAST_SPREAD: f64 = 0.25;
 
 /// One prompt's statistics against the bank, for one probed modality.
 #[derive(Clone, Debug)]
 pub struct Calibration {
+    made_of: Modality,
+    /// The prompt, then its negatives.
+    sides: Vec<Side>,
     whole: Statistic,
     map: Option<Statistic>,
-    cell_background: f32,
     threshold: f32,
     bank_revision: u32,
+}
+
+/// The prompt or one of its negatives.
+#[derive(Clone, Debug)]
+struct Side {
+    vector: Vec<f32>,
+    /// Which of the cohort's prompts are something else.
+    others: Vec<bool>,
+}
+
+/// How one statistic is normalised.
+#[derive(Clone, Debug)]
+struct Statistic {
+    /// Of each side.
+    norms: Vec<Norm>,
+    /// Of whole windows: the smallest spread of the cohort that is believed. Of maps: what is added to its spread on a cell.
+    cohort_sd_floor: f64,
+    tail: Tail,
 }
 
 impl Calibration {
@@ -35,80 +59,149 @@ impl Calibration {
     /// background maps, too). `p_false` is the wanted false-alarm probability per window.
     #[must_use]
     pub fn of(bank: &Bank, probe: &Probe, modality: Modality, p_false: f64) -> Option<Self> {
-        let windows = bank.backgrounds(modality);
         let cohort = bank.cohort(probe.made_of);
-        let on_whole: Vec<Vec<f32>> =
-            windows.iter().map(|window| cohort.iter().map(|prompt| dot(prompt, window)).collect()).collect();
-        let whole = Statistic::fit(probe, cohort, &on_whole, windows, |window, vector| dot(window, vector))?;
-        let map = match modality {
-            Modality::Image => {
-                let on_maps = bank.cohort_on_background_maps(probe.made_of);
-                Some(Statistic::fit(probe, cohort, on_maps, bank.maps(), map_statistic)?)
-            }
-            _ => None,
-        };
-        let cells = if map.is_some() { bank.maps() } else { &[] };
-        let cell_background = mean_cell(cells, &probe.vector);
-        Some(Self { whole, map, cell_background, threshold: calibrated(p_false), bank_revision: bank.revision() })
+        let sides: Vec<Side> =
+            std::iter::once(&probe.vector).chain(&probe.negatives).map(|vector| Side::new(vector, cohort)).collect();
+        let whole = fit_whole(&sides, cohort, bank.backgrounds(modality))?;
+        let map = if modality == Modality::Image { Some(fit_map(&sides, bank, probe.made_of)?) } else { None };
+        let threshold = calibrated(p_false);
+        Some(Self { made_of: probe.made_of, sides, whole, map, threshold, bank_revision: bank.revision() })
     }
 
     /// The modality that the prompt is made of: the cohort that its windows must be scored against.
     #[must_use]
     pub const fn made_of(&self) -> Modality {
-        self.whole.made_of
+        self.made_of
     }
 
     /// Scores a whole window (sound, motion, a frame's own vector).
     #[must_use]
     pub fn score(&self, bank: &Bank, vector: &[f32]) -> Score {
-        self.score_beside(&bank.cohort_scores(vector, &[self.made_of()]), vector)
+        self.score_beside(&bank.cohort_scores(vector, &[self.made_of]), vector)
     }
 
     /// As [`Self::score`], with the window's cohort scores at hand.
     #[must_use]
     pub fn score_beside(&self, cohort: &CohortScores, vector: &[f32]) -> Score {
-        let (raw, normed) = self.whole.normed(cohort.of(self.made_of()), |prompt| dot(prompt, vector));
-        self.finished(raw, self.whole.tail.p_false(normed))
+        let cohort = cohort.of(self.made_of);
+        let observe = |side: &Side| side.observe(dot(&side.vector, vector), cohort, self.whole.cohort_sd_floor);
+        let observed: Vec<Observed> = self.sides.iter().map(observe).collect();
+        let raw = observed.first().map_or(0.0, |own| own.value as f32);
+        self.finished(&self.whole, raw, &observed)
     }
 
     /// Scores a picture by the maximum over its cells. Zero when calibrated for another modality than pictures.
     #[must_use]
     pub fn score_map(&self, bank: &Bank, map: &PatchMap) -> Score {
-        self.score_map_beside(&bank.cohort_scores_on_map(map, &[self.made_of()]), map)
+        let nothing = Score { raw: 0.0, calibrated: 0.0, threshold: self.threshold, bank_revision: self.bank_revision };
+        self.similarity(&bank.look(map, &[self.made_of])).map_or(nothing, |similarity| similarity.frame())
     }
 
-    /// As [`Self::score_map`], with the picture's cohort scores at hand.
+    /// How well every cell of a picture matches. None when calibrated for another modality than pictures.
     #[must_use]
-    pub fn score_map_beside(&self, cohort: &CohortScores, map: &PatchMap) -> Score {
-        self.score_map_by(cohort, |vector| map_statistic(map, vector))
+    pub fn similarity(&self, look: &Look) -> Option<Similarity<'_>> {
+        let statistic = self.map.as_ref()?;
+        let cohort = look.cohorts.of(self.made_of);
+        let mut grids = self.sides.iter().map(|side| side.similarity(&look.cells, cohort, statistic.cohort_sd_floor));
+        let grid = grids.next()?;
+        let dots = look.cells.dots(&self.sides.first()?.vector);
+        Some(Similarity { calibration: self, statistic, grid, negatives: grids.collect(), dots })
     }
 
-    /// Scores a part of a picture: `best_cell` gives the best cell of that part for a vector. The part is held against the best
-    /// cells of whole frames, so that its score is no better than the frame's.
-    #[must_use]
-    pub fn score_map_by(&self, cohort: &CohortScores, best_cell: impl Fn(&[f32]) -> f32) -> Score {
-        self.map.as_ref().map_or(self.finished(0.0, f64::INFINITY), |statistic| {
-            let (raw, normed) = statistic.normed(cohort.of(self.made_of()), best_cell);
-            self.finished(raw, statistic.tail.p_false(normed))
-        })
-    }
-
-    /// Mean over all cells of the background maps: what a cell holds that shows nothing of the prompt.
-    #[must_use]
-    pub const fn cell_background(&self) -> f32 {
-        self.cell_background
-    }
-
-    fn finished(&self, raw: f32, p_false: f64) -> Score {
+    fn finished(&self, statistic: &Statistic, raw: f32, observed: &[Observed]) -> Score {
+        let mut normed = statistic.norms.iter().zip(observed).map(|(norm, observed)| norm.normed(*observed));
+        let own = normed.next().unwrap_or(f64::NEG_INFINITY);
+        let p_false = statistic.tail.p_false(over_negatives(own, normed));
         Score { raw, calibrated: calibrated(p_false), threshold: self.threshold, bank_revision: self.bank_revision }
     }
 }
 
-/// Mean of the dot products of `vector` with all cells; 0 without any.
-fn mean_cell(maps: &[PatchMap], vector: &[f32]) -> f32 {
-    let values = maps.iter().flat_map(PatchMap::iter).map(|cell| dot(cell, vector));
-    let (sum, count) = values.fold((0.0f64, 0.0f64), |(sum, count), value| (sum + f64::from(value), count + 1.0));
-    (sum / count.max(1.0)) as f32
+/// How well every cell of a picture matches a prompt.
+#[derive(Debug)]
+pub struct Similarity<'a> {
+    calibration: &'a Calibration,
+    statistic: &'a Statistic,
+    /// How far the prompt stands out from other prompts on each cell, in their standard deviations; smoothed.
+    pub grid: Grid,
+    negatives: Vec<Grid>,
+    /// Dot products of the prompt with the centred cells.
+    dots: Grid,
+}
+
+impl Similarity<'_> {
+    /// The score of the picture: of its best cell.
+    #[must_use]
+    pub fn frame(&self) -> Score {
+        self.inside(&PixelBox { x0: 0.0, y0: 0.0, x1: self.grid.cols as f32, y1: self.grid.rows as f32 })
+    }
+
+    /// The score of a part of the picture, `bounds` in cells: of its best cell, held against the best cells of whole background
+    /// frames, so that no part scores better than the picture.
+    #[must_use]
+    pub fn inside(&self, bounds: &PixelBox) -> Score {
+        let best = |grid: &Grid| Observed { value: f64::from(grid.max_inside(bounds)), against_others: None };
+        let observed: Vec<Observed> = std::iter::once(&self.grid).chain(&self.negatives).map(best).collect();
+        self.calibration.finished(self.statistic, self.dots.max_inside(bounds), &observed)
+    }
+}
+
+impl Side {
+    fn new(vector: &[f32], cohort: &[Vec<f32>]) -> Self {
+        let others = cohort.iter().map(|other| dot(other, vector) < SAME_THING).collect();
+        Self { vector: vector.to_vec(), others }
+    }
+
+    /// A whole window's statistic: `raw`, beside what the cohort scores there.
+    fn observe(&self, raw: f32, cohort: &[f32], sd_floor: f64) -> Observed {
+        let value = f64::from(raw);
+        let others = cohort.iter().zip(&self.others).filter(|(_, is_other)| **is_other).map(|(s, _)| f64::from(*s));
+        let against_others = (others.clone().count() >= FEWEST_COHORT).then(|| {
+            let (mean, sd) = mean_and_sd(others);
+            (value - mean) / sd.max(sd_floor).max(1e-6)
+        });
+        Observed { value, against_others }
+    }
+
+    /// A map's cells against the cohort's, smoothed.
+    fn similarity(&self, cells: &Cells, cohort: &[f32], sd_floor: f64) -> Grid {
+        against_cohort(&cells.dots(&self.vector), cohort, &self.others, sd_floor, FEWEST_COHORT).smoothed()
+    }
+}
+
+fn fit_whole(sides: &[Side], cohort: &[Vec<f32>], windows: &[Vec<f32>]) -> Option<Statistic> {
+    if windows.len() < FEWEST_BACKGROUNDS {
+        return None;
+    }
+    let scores: Vec<Vec<f32>> = windows.iter().map(|window| cohort.iter().map(|p| dot(p, window)).collect()).collect();
+    let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
+    let spreads: Vec<f64> = scores.iter().map(|scores| mean_and_sd(wide(scores).into_iter()).1).collect();
+    let cohort_sd_floor = LEAST_SPREAD * mean_and_sd(spreads.iter().copied()).0;
+    let of_prompt = |prompt: usize| scores.iter().filter_map(move |scores| scores.get(prompt)).copied().map(f64::from);
+    let typical: Vec<f64> = (0..cohort.len()).map(|prompt| mean_and_sd(of_prompt(prompt)).1).collect();
+    let observe = |side: &Side| -> Vec<Observed> {
+        let beside = windows.iter().zip(&scores);
+        beside.map(|(window, scores)| side.observe(dot(&side.vector, window), scores, cohort_sd_floor)).collect()
+    };
+    let observed: Vec<Vec<Observed>> = sides.iter().map(observe).collect();
+    let (norms, tail) = fit(&observed, mean_and_sd(typical.iter().copied()).0);
+    Some(Statistic { norms, cohort_sd_floor, tail })
+}
+
+fn fit_map(sides: &[Side], bank: &Bank, made_of: Modality) -> Option<Statistic> {
+    if bank.maps().len() < FEWEST_BACKGROUNDS {
+        return None;
+    }
+    let on_maps = bank.on_maps(made_of);
+    let observe = |side: &Side| -> Vec<Observed> {
+        let best = |(cells, scores): (&Cells, &Vec<f32>)| Observed {
+            value: f64::from(side.similarity(cells, scores, on_maps.cell_sd_floor).max()),
+            against_others: None,
+        };
+        bank.maps().iter().zip(&on_maps.scores).map(best).collect()
+    };
+    let observed: Vec<Vec<Observed>> = sides.iter().map(observe).collect();
+    let (norms, tail) = fit(&observed, on_maps.typical_sd);
+    Some(Statistic { norms, cohort_sd_floor: on_maps.cell_sd_floor, tail })
 }
 
 /// The score that has this false-alarm probability: a logistic in the exponent of the tail, one half at [`P_FALSE_AT_HALF`].
@@ -116,136 +209,11 @@ fn calibrated(p_false: f64) -> f32 {
     (P_FALSE_AT_HALF / (P_FALSE_AT_HALF + p_false.max(0.0))) as f32
 }
 
-/// How one statistic (cosine of a whole window, maximum of a map) of one prompt is normalised.
-#[derive(Clone, Debug)]
-struct Statistic {
-    made_of: Modality,
-    prompt: Side,
-    negatives: Vec<Side>,
-    /// Smallest spread over the cohort that is believed.
-    cohort_sd_floor: f64,
-    tail: Tail,
-}
-
-/// A vector's own statistics on the background.
-#[derive(Clone, Debug)]
-struct Side {
-    vector: Vec<f32>,
-    mean: f64,
-    sd: f64,
-    /// Which of the cohort's prompts are something else.
-    others: Vec<bool>,
-}
-
-impl Statistic {
-    /// `on_backgrounds`: the cohort's scores on each of `windows`.
-    fn fit<W>(
-        probe: &Probe,
-        cohort: &[Vec<f32>],
-        on_backgrounds: &[Vec<f32>],
-        windows: &[W],
-        score: impl Fn(&W, &[f32]) -> f32,
-    ) -> Option<Self> {
-        if windows.len() < FEWEST_BACKGROUNDS {
-            return None;
-        }
-        let cohort_sds: Vec<f64> = on_backgrounds.iter().map(|scores| mean_and_sd(&wide(scores)).1).collect();
-        let typical_sd = typical_sd(on_backgrounds);
-        let side = |vector: &[f32]| -> (Side, Vec<f64>) {
-            let scores: Vec<f64> = windows.iter().map(|window| f64::from(score(window, vector))).collect();
-            let (mean, sd) = mean_and_sd(&scores);
-            let others = cohort.iter().map(|other| dot(other, vector) < SAME_THING).collect();
-            let sd = steadied(sd, scores.len(), typical_sd);
-            (Side { vector: vector.to_vec(), mean, sd, others }, scores)
-        };
-        let sides: Vec<(Side, Vec<f64>)> =
-            std::iter::once(&probe.vector).chain(&probe.negatives).map(|vector| side(vector)).collect();
-        let floor = 0.25 * mean_and_sd(&cohort_sds).0;
-        let tail = Tail::fit(&left_out_scores(&sides, on_backgrounds, floor, typical_sd));
-        let mut sides = sides.into_iter().map(|(side, _)| side);
-        let prompt = sides.next()?;
-        Some(Self { made_of: probe.made_of, prompt, negatives: sides.collect(), cohort_sd_floor: floor, tail })
-    }
-
-    /// Raw score, and s-normalised score minus the best negative's.
-    fn normed(&self, cohort: &[f32], score: impl Fn(&[f32]) -> f32) -> (f32, f64) {
-        let of = |side: &Side| {
-            let raw = score(&side.vector);
-            (raw, side.normed(f64::from(raw), cohort, self.cohort_sd_floor))
-        };
-        let (raw, own) = of(&self.prompt);
-        let best_negative = self.negatives.iter().map(|side| of(side).1).fold(0.0, f64::max);
-        (raw, own - best_negative)
-    }
-}
-
-impl Side {
-    fn normed(&self, raw: f64, cohort: &[f32], sd_floor: f64) -> f64 {
-        s_norm(raw, (self.mean, self.sd), cohort.iter().zip(&self.others), sd_floor)
-    }
-}
-
-/// ½·((s − μ_prompt)/σ_prompt + (s − μ_window)/σ_window); the first half alone where there is no cohort.
-fn s_norm<'a>(
-    raw: f64,
-    (prompt_mean, prompt_sd): (f64, f64),
-    cohort: impl Iterator<Item = (&'a f32, &'a bool)>,
-    sd_floor: f64,
-) -> f64 {
-    let own = (raw - prompt_mean) / prompt_sd;
-    let others: Vec<f64> = cohort.filter(|(_, is_other)| **is_other).map(|(s, _)| f64::from(*s)).collect();
-    if others.len() < FEWEST_COHORT {
-        return own;
-    }
-    let (mean, sd) = mean_and_sd(&others);
-    0.5 * (own + (raw - mean) / sd.max(sd_floor).max(1e-6))
-}
-
-/// What each background window scores when it is left out of the prompt's own statistics.
-fn left_out_scores(sides: &[(Side, Vec<f64>)], on_backgrounds: &[Vec<f32>], floor: f64, typical_sd: f64) -> Vec<f64> {
-    let windows = sides.first().map_or(0, |(_, scores)| scores.len());
-    let left_out = |(side, scores): &(Side, Vec<f64>), index: usize| -> f64 {
-        let raw = scores.get(index).copied().unwrap_or_default();
-        let rest: Vec<f64> = scores.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, s)| *s).collect();
-        let (mean, sd) = mean_and_sd(&rest);
-        let cohort = on_backgrounds.get(index).map_or(&[][..], Vec::as_slice).iter().zip(&side.others);
-        s_norm(raw, (mean, steadied(sd, rest.len(), typical_sd)), cohort, floor)
-    };
-    let score = |index| {
-        let best_negative = sides.iter().skip(1).map(|side| left_out(side, index)).fold(0.0, f64::max);
-        sides.first().map_or(0.0, |side| left_out(side, index)) - best_negative
-    };
-    (0..windows).map(score).collect()
-}
-
-/// Standard deviation of `count` scores, drawn towards that of other prompts while there are few.
-fn steadied(sd: f64, count: usize, typical_sd: f64) -> f64 {
-    let count = count as f64;
-    let typical_sd = if typical_sd > 0.0 { typical_sd } else { sd };
-    let variance = (count * sd * sd + PRIOR_ROWS * typical_sd * typical_sd) / (count + PRIOR_ROWS);
-    variance.sqrt().max(1e-6)
-}
-
-/// Mean over the cohort's prompts of their spread over the background windows; 0 without a cohort.
-fn typical_sd(on_backgrounds: &[Vec<f32>]) -> f64 {
-    let prompts = on_backgrounds.first().map_or(0, Vec::len);
-    let of_prompt = |prompt: usize| -> f64 {
-        let column: Vec<f64> =
-            on_backgrounds.iter().filter_map(|scores| scores.get(prompt)).map(|s| f64::from(*s)).collect();
-        mean_and_sd(&column).1
-    };
-    (0..prompts).map(of_prompt).sum::<f64>() / (prompts as f64).max(1.0)
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::encoders::BankTensors;
-    use crate::space::{Bank, unit};
+    use crate::space::unit;
 
     const DIM: usize = 32;
 
@@ -347,8 +315,12 @@ mod tests {
         for cell in [5, 6, 9, 10] {
             map.cells[cell * DIM..(cell + 1) * DIM].copy_from_slice(&wanted);
         }
-        assert!(calibration.score_map(&bank, &map).fires());
-        let one_by_one = calibration.score_map(&bank, &map);
-        assert_eq!(one_by_one, calibration.score_map_beside(&bank.cohort_scores_on_map(&map, &[Modality::Text]), &map));
+        let score = calibration.score_map(&bank, &map);
+        assert!(score.fires(), "{score:?}");
+        let look = bank.look(&map, &[Modality::Text]);
+        let similarity = calibration.similarity(&look).unwrap();
+        assert_eq!(similarity.frame(), score);
+        let corner = similarity.inside(&PixelBox { x0: 3.0, y0: 0.0, x1: 4.0, y1: 1.0 });
+        assert!(corner.worst_first(&score).is_lt());
     }
 }

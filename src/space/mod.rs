@@ -4,13 +4,16 @@
 
 mod bank;
 mod calibration;
+mod cells;
 mod grid;
 mod joint;
+mod norm;
 mod tail;
 mod vector;
 
-pub use bank::{Bank, CohortScores, FEWEST_BACKGROUNDS};
-pub use calibration::{Calibration, P_FALSE_AT_HALF};
+pub use bank::{Bank, CohortScores, FEWEST_BACKGROUNDS, Look};
+pub use calibration::{Calibration, P_FALSE_AT_HALF, Similarity};
+pub use cells::Cells;
 pub use grid::Grid;
 pub use joint::{Joint, JointPart, JointSettings, JointVector};
 pub use vector::{VectorError, dot, unit, weighted_sum};

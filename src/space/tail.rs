@@ -26,7 +26,7 @@ impl Tail {
     pub(super) fn fit(scores: &[f64]) -> Self {
         let mut sorted = scores.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let (mean, spread) = mean_and_sd(&sorted);
+        let (mean, spread) = mean_and_sd(sorted.iter().copied());
         let start = quantile(&sorted, 1.0 - TAIL_SHARE);
         let excesses: Vec<f64> = sorted.iter().map(|s| s - start).filter(|excess| *excess > 0.0).collect();
         let prior = NORMAL_EXCESS * spread.max(1e-6 * (1.0 + mean.abs()));
@@ -45,10 +45,10 @@ impl Tail {
 }
 
 /// Mean and standard deviation (of the sample; 0 for fewer than two).
-pub(super) fn mean_and_sd(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count.max(1.0);
-    let square: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+pub(super) fn mean_and_sd(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let (sum, count) = values.clone().fold((0.0, 0.0f64), |(sum, count), value| (sum + value, count + 1.0));
+    let mean = sum / count.max(1.0);
+    let square: f64 = values.map(|value| (value - mean) * (value - mean)).sum();
     (mean, (square / (count - 1.0).max(1.0)).sqrt())
 }
 
