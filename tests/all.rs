@@ -3,4 +3,6 @@
 // Clippy grants these inside #[test] functions only, not in the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod demo;
+mod mqtt;
 mod tidy;

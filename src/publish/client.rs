@@ -156,12 +156,19 @@ impl Client {
             joined
         } else {
             self.poll.abort();
-            self.poll.await
+            (&mut self.poll).await
         };
         match joined {
             Err(error) if error.is_panic() => Err(PublishError::Panicked(error.to_string())),
             _ => Ok(()),
         }
+    }
+}
+
+impl Drop for Client {
+    /// A client that was not closed leaves as a crash would: without DISCONNECT, so that the will speaks.
+    fn drop(&mut self) {
+        self.poll.abort();
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Sensors stamp what they read with the time at which it was true and hand it on. They neither resample nor align.
 
+mod pace;
+
+pub use pace::pause_until;
+
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};

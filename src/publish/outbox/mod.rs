@@ -139,11 +139,15 @@ impl Outbox {
         }
     }
 
-    /// Takes a record over. Returns its id and the records that had to go for it (the record itself, if it alone is over the bounds).
+    /// Takes a record over. Returns its id and the records that had to go for it: the oldest, or the record itself if no room would do.
     pub fn accept(&mut self, record: Record) -> (RecordId, Vec<Record>) {
         let id = RecordId(self.next_id);
         self.next_id += 1;
         self.counts.accepted += 1;
+        if record.payload.len() > self.limits.max_bytes {
+            self.counts.dropped += 1;
+            return (id, vec![record]);
+        }
         self.bytes += record.payload.len();
         let queue = self.by_event.entry(record.event).or_default();
         queue.push_back(id);
@@ -302,3 +306,6 @@ impl Outbox {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -334,3 +334,6 @@ impl Publisher {
         self.0.wake.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests;
