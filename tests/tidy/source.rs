@@ -33,6 +33,8 @@ pub struct Source {
     pub text: String,
     /// Above the unit tests, without comments and contents of strings; lines kept.
     pub code: String,
+    /// Whether all of it is unit tests.
+    pub is_tests: bool,
 }
 
 /// Every Rust file under `src/`.
@@ -47,14 +49,16 @@ pub fn sources(root: &Path) -> Vec<Source> {
             let room = below.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
             let is_tests = path.file_name().is_some_and(|name| name == "tests.rs");
             let code = if is_tests { String::new() } else { without_tests(&bare(&text)).to_owned() };
-            Source { path: below, room, text, code }
+            Source { path: below, room, text, code, is_tests }
         })
         .collect()
 }
 
 /// What stands above the first module of unit tests; by our custom they are last in a file.
 pub fn without_tests(code: &str) -> &str {
-    code.find("#[cfg(test)]\nmod ").map_or(code, |end| &code[..end])
+    let marked = |at: &usize| code[*at..].lines().nth(1).is_some_and(|line| line.contains("mod "));
+    let start = code.match_indices("#[cfg(test)]").map(|(at, _)| at).find(marked);
+    start.map_or(code, |end| &code[..end])
 }
 
 /// The names that follow `prefix` (`crate::`): also those of a group, `crate::{a, b::c}`.
