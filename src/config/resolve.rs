@@ -144,7 +144,7 @@ fn read_detect(section: &mut Section<'_>) -> detect::Settings {
     let usual = detect::Settings::default();
     detect::Settings {
         most_regions: section.integer("most_regions", 1..=64_u16).map_or(usual.most_regions, usize::from),
-        most_crops: section.integer("most_crops", 0..=64_u16).map_or(usual.most_crops, usize::from),
+        grow_share: section.number("grow_share", 0.01..=0.99).map_or(usual.grow_share, |share| share as f32),
         suppression_iou: section.number("suppression_iou", 0.0..=1.0).map_or(usual.suppression_iou, |iou| iou as f32),
         ..usual
     }
