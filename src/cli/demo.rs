@@ -136,7 +136,7 @@ impl Watch {
                 }
             }
         }
-        daemon.join().map_err(|_| anyhow::anyhow!("the daemon's thread panicked"))?
+        daemon.join().map_err(|_panic| anyhow::anyhow!("the daemon's thread panicked"))?
     }
 }
 

@@ -171,7 +171,8 @@ fn parse_duration(argument: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(format!("`{unit}` is no unit of time: say ms, s, m or h")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{argument}` is no length of time: say for example 20s"))?;
+    let number: f64 =
+        number.parse().map_err(|_not_a_number| format!("`{argument}` is no length of time: say for example 20s"))?;
     Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
 }
 

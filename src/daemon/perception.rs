@@ -150,7 +150,7 @@ impl Perception {
         let map = self.encoders.map(&picture)?;
         let frame = Frame::new(&self.bank, size_px, &map, &made_of(&wanted));
         let seen = wanted.into_iter().map(|prompt| {
-            let found = self.detector.detect(&self.encoders, &self.bank, &picture, &frame, prompt)?;
+            let found = self.detector.detect(&frame, prompt)?;
             let boxes =
                 found.candidates.iter().filter(|b| b.score.fires()).map(|b| (b.box_in_image, b.score.calibrated));
             let boxes = boxes.collect();

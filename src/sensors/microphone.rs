@@ -110,6 +110,10 @@ impl Sensor for Microphone {
                     return Err(SensorError::Lost { device: self.device.clone(), why });
                 }
                 Err(TryRecvError::Empty) if now() >= deadline => return Ok(None),
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a few milliseconds, and never beyond the caller's timeout"
+                )]
                 Err(TryRecvError::Empty) => std::thread::sleep(LOOK_EVERY),
             }
         }

@@ -18,6 +18,7 @@ pub fn pause_until(deadline: MonoTime, stop: &AtomicBool) -> bool {
         if left <= 0 {
             return true;
         }
+        #[expect(clippy::disallowed_methods, reason = "a slice at a time, and the stop is looked at between them")]
         std::thread::sleep(SLICE.min(Duration::from_nanos(left.unsigned_abs())));
     }
 }

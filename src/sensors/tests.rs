@@ -1,5 +1,7 @@
 //! Serial devices on ptys: unplugging is the master's end going away.
 
+#![expect(clippy::disallowed_methods, reason = "the driver runs in real time on its own thread")]
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;

@@ -51,6 +51,7 @@ impl Drop for Gate {
     }
 }
 
+#[expect(clippy::infinite_loop, reason = "ends with its task")]
 async fn serve(listener: TcpListener, broker: BrokerAddress, state: Arc<watch::Sender<(u32, bool)>>) {
     loop {
         let (inside, _) = listener.accept().await.unwrap();
