@@ -7,6 +7,8 @@
 mod driver;
 mod gy_mcu90640;
 mod microphone;
+#[cfg(test)]
+mod microphone_tests;
 mod nokhwa_camera;
 mod pace;
 mod sample_clock;

@@ -156,16 +156,16 @@ fn checked_grid(settings: &WindowSettings) -> Result<Grid, String> {
     if modality == Modality::Text {
         return Err("text has no windows".to_owned());
     }
-    if !(hop_secs >= 0.001 && hop_secs <= 3600.0) {
+    if !(0.001..=3600.0).contains(&hop_secs) {
         return Err(format!("the hop is {hop_secs} s: say 0.001 to 3600"));
     }
     if is_frame && window_secs != 0.0 {
         return Err(format!("a window of {modality} is one frame: its length must be 0, not {window_secs} s"));
     }
-    if !is_frame && !(window_secs >= 0.01 && window_secs <= 600.0) {
+    if !(is_frame || (0.01..=600.0).contains(&window_secs)) {
         return Err(format!("the window is {window_secs} s: say 0.01 to 600"));
     }
-    if !(lateness_secs >= 0.0 && lateness_secs <= 60.0) {
+    if !(0.0..=60.0).contains(&lateness_secs) {
         return Err(format!("the lateness is {lateness_secs} s: say 0 to 60"));
     }
     let rate_allowed = match modality {
