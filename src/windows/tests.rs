@@ -62,7 +62,7 @@ fn indices(cuts: &[Cut]) -> Vec<u64> {
     windows(cuts).iter().map(|window| window.index).collect()
 }
 
-fn audio_of<'a>(window: &'a Window) -> &'a [f32] {
+fn audio_of(window: &Window) -> &[f32] {
     match &window.data {
         WindowData::Audio(values) => values,
         other => panic!("{other:?}"),
