@@ -46,13 +46,17 @@ impl Grid {
 pub(super) fn nearest_index(stamp: MonoTime, rate_hz: u32) -> i64 {
     let scaled = i128::from(stamp.nanos()) * i128::from(rate_hz);
     let half = i128::from(NANOS_PER_SEC / 2);
-    i64::try_from((scaled + half).div_euclid(i128::from(NANOS_PER_SEC))).unwrap_or(i64::MAX)
+    saturated((scaled + half).div_euclid(i128::from(NANOS_PER_SEC)))
 }
 
 /// The instant of an index on a uniform rate, rounded down to the nanosecond.
 pub(super) fn instant_of(index: i64, rate_hz: u32) -> MonoTime {
     let nanos = (i128::from(index) * i128::from(NANOS_PER_SEC)).div_euclid(i128::from(rate_hz.max(1)));
-    MonoTime::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+    MonoTime::from_nanos(saturated(nanos))
+}
+
+fn saturated(value: i128) -> i64 {
+    value.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
 #[cfg(test)]
