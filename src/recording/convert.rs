@@ -53,26 +53,9 @@ pub(super) fn decode(
     modality: Modality,
     timeline: &Timeline,
 ) -> Result<SampleData, String> {
-    let malformed = |why: prost::DecodeError| format!("a {} is malformed: {why}", schema.name());
+    let malformed = |why| malformed(schema, &why);
     match (schema, modality) {
-        (Schema::CompressedImage, Modality::Image) => {
-            let message = foxglove::CompressedImage::decode(bytes).map_err(malformed)?;
-            let (width, height) = jpeg_size(&message.data).ok_or("a picture is no JPEG")?;
-            let bytes = message.data.into();
-            Ok(SampleData::Image(CameraFrame { width, height, format: PixelFormat::Jpeg, bytes }))
-        }
-        (Schema::RawImage, Modality::Image) => {
-            let message = foxglove::RawImage::decode(bytes).map_err(malformed)?;
-            let format = match message.encoding.as_str() {
-                "rgb8" => PixelFormat::Rgb8,
-                "mono8" => PixelFormat::Grey8,
-                "yuyv" => PixelFormat::Yuyv,
-                "nv12" => PixelFormat::Nv12,
-                other => return Err(format!("a picture is laid out as `{other}`")),
-            };
-            let (width, height, bytes) = (message.width, message.height, message.data.into());
-            Ok(SampleData::Image(CameraFrame { width, height, format, bytes }))
-        }
+        (Schema::CompressedImage | Schema::RawImage, Modality::Image) => decode_image(schema, bytes),
         (Schema::AudioBlock, Modality::Audio) => {
             let message = perceptd::AudioBlock::decode(bytes).map_err(malformed)?;
             let samples =
@@ -96,6 +79,30 @@ pub(super) fn decode(
         }
         _ => Err(format!("a {} stands in a channel of {modality}", schema.name())),
     }
+}
+
+fn decode_image(schema: Schema, bytes: &[u8]) -> Result<SampleData, String> {
+    let malformed = |why| malformed(schema, &why);
+    if schema == Schema::CompressedImage {
+        let message = foxglove::CompressedImage::decode(bytes).map_err(malformed)?;
+        let (width, height) = jpeg_size(&message.data).ok_or("a picture is no JPEG")?;
+        let (format, bytes) = (PixelFormat::Jpeg, message.data.into());
+        return Ok(SampleData::Image(CameraFrame { width, height, format, bytes }));
+    }
+    let message = foxglove::RawImage::decode(bytes).map_err(malformed)?;
+    let format = match message.encoding.as_str() {
+        "rgb8" => PixelFormat::Rgb8,
+        "mono8" => PixelFormat::Grey8,
+        "yuyv" => PixelFormat::Yuyv,
+        "nv12" => PixelFormat::Nv12,
+        other => return Err(format!("a picture is laid out as `{other}`")),
+    };
+    let (width, height, bytes) = (message.width, message.height, message.data.into());
+    Ok(SampleData::Image(CameraFrame { width, height, format, bytes }))
+}
+
+fn malformed(schema: Schema, why: &prost::DecodeError) -> String {
+    format!("a {} is malformed: {why}", schema.name())
 }
 
 fn to_wire(unix_nanos: i64) -> Timestamp {

@@ -86,8 +86,8 @@ fn frames(dir: &Path, extension: &str, decode: Decoder) -> Result<Vec<Sample>, R
     let mut samples = Vec::new();
     for (seq, path) in (0..).zip(&paths) {
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let millis: u32 = name.parse().map_err(|_not_a_number| {
-            part_error(path, "its name is not the capture time in milliseconds, such as 000000200")
+        let millis: u32 = name.parse().map_err(|why| {
+            part_error(path, format!("its name is no capture time in milliseconds, such as 000000200: {why}"))
         })?;
         let (sensor, latency_ms, data) = decode(path)?;
         samples.push(sample(sensor, at_millis(i64::from(millis)), latency_ms, seq, data)?);

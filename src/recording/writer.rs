@@ -97,7 +97,7 @@ impl RecordingWriter {
     fn unix(&self, stamp: MonoTime) -> Result<u64, RecordingError> {
         let unix = self.timeline.unix_nanos(stamp);
         u64::try_from(unix)
-            .map_err(|_negative| cannot_write(&self.path, format!("a stamp lies before 1970 ({unix} ns)")))
+            .map_err(|why| cannot_write(&self.path, format!("a stamp lies before 1970 ({unix} ns): {why}")))
     }
 
     fn channel(&mut self, sensor: &SensorId, modality: Modality, schema: Schema) -> Result<u16, RecordingError> {

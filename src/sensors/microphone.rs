@@ -226,7 +226,8 @@ where
         let (stream_callback, capture) = (stamp.callback.as_nanos() as i64, stamp.capture.as_nanos() as i64);
         for (n, piece) in data.chunks(BLOCK_SAMPLES * channels).enumerate() {
             let stream_capture = capture + ((n * BLOCK_SAMPLES) as f64 * nanos_per_sample) as i64;
-            let times = BlockTimes { first_sample: sample, handed_over, stream_callback, stream_capture };
+            let samples = (piece.len() / channels) as u32;
+            let times = BlockTimes { first_sample: sample, samples, handed_over, stream_callback, stream_capture };
             let mut block = Block { times, len: 0, values: [0.0; BLOCK_SAMPLES] };
             for (place, value) in block.values.iter_mut().zip(piece.iter().step_by(channels)) {
                 *place = f32::from_sample_(*value);

@@ -21,6 +21,8 @@ const WORST_DRIFT: f64 = 500e-6;
 pub(super) struct BlockTimes {
     /// Count of the block's first sample since the stream began.
     pub(super) first_sample: u64,
+    /// Samples in the block.
+    pub(super) samples: u32,
     /// Reference clock at the handing over.
     pub(super) handed_over: MonoTime,
     /// The stream's own clock at the handing over, nanoseconds.
@@ -45,6 +47,8 @@ struct Fit {
     /// Nanoseconds; f64 holds the fraction that the filter needs.
     at: f64,
     nanos_per_sample: f64,
+    /// Blocks since it began: the first ones are averaged, so that it settles at once.
+    blocks: u32,
 }
 
 impl SampleClock {
@@ -57,21 +61,26 @@ impl SampleClock {
     pub(super) fn stamp(&mut self, block: BlockTimes) -> MonoTime {
         let measured = block.stream_capture.saturating_add(self.offset(&block)) as f64;
         let nominal = self.nominal;
-        let start_over = Fit { sample: block.first_sample, at: measured, nanos_per_sample: nominal };
-        let fit = self.fit.get_or_insert(start_over);
+        let start_over = || Fit { sample: block.first_sample, at: measured, nanos_per_sample: nominal, blocks: 0 };
+        let fit = self.fit.get_or_insert_with(start_over);
         let step = block.first_sample.saturating_sub(fit.sample) as f64;
         let predicted = fit.at + step * fit.nanos_per_sample;
         let error = measured - predicted;
         if error.abs() > LOST_NANOS {
-            *fit = Fit { sample: block.first_sample, at: measured, nanos_per_sample: fit.nanos_per_sample };
+            let nanos_per_sample = fit.nanos_per_sample;
+            *fit = Fit { nanos_per_sample, ..start_over() };
         } else {
             fit.sample = block.first_sample;
-            fit.at = predicted + PLACE_GAIN * error;
+            fit.blocks = fit.blocks.saturating_add(1);
+            fit.at = predicted + PLACE_GAIN.max(1.0 / f64::from(fit.blocks)) * error;
             if step > 0.0 {
                 let rate = fit.nanos_per_sample + RATE_GAIN * error / step;
                 fit.nanos_per_sample = rate.clamp(nominal * (1.0 - WORST_DRIFT), nominal * (1.0 + WORST_DRIFT));
             }
         }
+        // Whatever the fit believes, the block was all captured before it was handed over.
+        let latest = block.handed_over.nanos() as f64 - f64::from(block.samples) * fit.nanos_per_sample;
+        fit.at = fit.at.min(latest);
         MonoTime::from_nanos(fit.at.round() as i64)
     }
 
@@ -109,7 +118,13 @@ mod tests {
                 let handed_over = MonoTime::from_secs_f64(callback + 0.003 * random.f64().powi(3));
                 let stream = |secs: f64| ((secs - start) * 1e9) as i64;
                 let stream_capture = stream(captured + 0.001 * (random.f64() - 0.5));
-                let block = BlockTimes { first_sample, handed_over, stream_callback: stream(callback), stream_capture };
+                let block = BlockTimes {
+                    first_sample,
+                    samples: 960,
+                    handed_over,
+                    stream_callback: stream(callback),
+                    stream_capture,
+                };
                 (clock.stamp(block).secs_f64() - captured) * 1e3
             })
             .collect()
@@ -129,6 +144,7 @@ mod tests {
         let mut clock = SampleClock::new(48_000);
         let block = |first_sample: u64, secs: f64| BlockTimes {
             first_sample,
+            samples: 0,
             handed_over: MonoTime::from_secs_f64(secs),
             stream_callback: (secs * 1e9) as i64,
             stream_capture: (secs * 1e9) as i64,

@@ -162,7 +162,7 @@ fn checked_grid(settings: &WindowSettings) -> Result<Grid, String> {
     if is_frame && window_secs != 0.0 {
         return Err(format!("a window of {modality} is one frame: its length must be 0, not {window_secs} s"));
     }
-    if !is_frame && !(0.01..=600.0).contains(&window_secs) {
+    if !(is_frame || (0.01..=600.0).contains(&window_secs)) {
         return Err(format!("the window is {window_secs} s: say 0.01 to 600"));
     }
     if !(0.0..=60.0).contains(&lateness_secs) {
