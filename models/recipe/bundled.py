@@ -63,22 +63,20 @@ THINGS = [
     Thing("garbage truck", STAMP + "vehicles/garbagetruck.png", 4.8, 9.4, "right", 0.72, 0.86, 0.31, 19.0, None),
     Thing("elephant", STAMP + "animals/mammals/elephant.png", 9.0, 13.8, "left", 0.38, 0.93, 0.58, 27.0, "text"),
     Thing("cement mixer", STAMP + "household/tools/cementmixer.png", 11.8, 16.4, "right", 0.79, 0.95, 0.46, 16.0, None),
-    Thing("chicken", STAMP + "animals/birds/hen.png", 14.0, 18.8, "left", 0.32, 0.92, 0.52, 25.0, "audio"),
+    Thing("duck", STAMP + "animals/birds/duck.png", 14.0, 18.8, "left", 0.32, 0.92, 0.54, 25.0, "audio"),
     Thing("horse", STAMP + "animals/mammals/equines/horse.png", 18.4, 22.8, "right", 0.62, 0.93, 0.54, 29.0, None),
 ]
 
-# (class, from_secs, most secs, peak as a share of full scale): with the thing in the picture, without it, or of a thing never seen.
+# (class, from_secs, most secs, peak as a share of full scale): with the thing in the picture, and without it.
 HEARD = [
     ("sheep", 2.6, 2.5, 0.5),
-    ("chicken", 7.0, 2.5, 0.5),
+    ("duck", 7.0, 2.5, 0.5),
     ("sheep", 11.4, 2.5, 0.5),
-    ("chicken", 15.0, 2.5, 0.5),
-    ("saw", 18.4, 1.8, 0.4),
-    ("horse", 21.4, 2.5, 0.5),
+    ("duck", 15.4, 2.5, 0.5),
 ]
 
 # Clips that go beside the recording. No hammer is ever seen or heard: its prompt must stay silent.
-PROMPTS = ["sheep", "chicken", "hammer"]
+PROMPTS = ["sheep", "duck", "hammer"]
 
 # (activity, secs, series of the test split)
 DONE = [("Standing", 8.0, 1), ("Walking", 8.0, 2), ("Running", 8.0, 1)]
@@ -90,7 +88,7 @@ MAKERS = {
     "garbage truck": "by Caroline Ford",
     "elephant": "prepared by Pere Pujal i Carabantes",
     "cement mixer": "by Caroline Ford",
-    "chicken": "by John O'Sullivan",
+    "duck": "prepared by Pere Pujal i Carabantes",
     "horse": "prepared by Pere Pujal i Carabantes",
 }
 
