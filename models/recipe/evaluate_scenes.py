@@ -2,6 +2,7 @@
 
     python models/recipe/scenes.py --split test --objects 3 --n 80 --out DIR
     python models/recipe/evaluate_scenes.py DIR [--perceptd target/release/perceptd] [--by text|audio]
+    python models/recipe/evaluate_scenes.py --card
 
 `--by audio` asks with the held-out recordings, in scenes made with `--split sounding`. Beside every figure stands its control: the same
 prompt of another thing of the same scene, and what a box of that size would hit by chance.
@@ -20,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 import detector
+import scenes
 import sounds
-from paths import REFERENCE
+from paths import REFERENCE, WORK
 
 ABSENT_PER_SCENE = 3
 P_FALSE = 0.05
@@ -142,17 +144,16 @@ def score(tally: Tally, thing: dict, others: list[dict], prompt: str, wrong: str
         tally.overlapped_by_wrong += overlap(strange.box, box) >= 0.5
 
 
-def evaluate(folder: Path, finder: Reference | Binary, by: str) -> tuple[Tally, dict[str, Tally]]:
-    scenes = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
-    names = sorted({thing["name"] for scene in scenes for thing in scene["objects"]})
+def evaluate(folder: Path, finder: Reference | Binary, by: str, names: list[str]) -> tuple[Tally, dict[str, Tally]]:
+    """`names` are what may be asked for: each scene is also asked for some that it does not hold."""
     asked = prompts_of(names, by)
     whole, each = Tally(), defaultdict(Tally)
     rng = np.random.default_rng(0)
-    for scene in scenes:
+    for scene in truths(folder):
         here = {thing["name"] for thing in scene["objects"]}
         elsewhere = [name for name in asked if name not in here]
         absent = [asked[name][rng.integers(len(asked[name]))] for name in rng.choice(elsewhere, min(ABSENT_PER_SCENE, len(elsewhere)), replace=False)]
-        present = [prompt for name in here for prompt in asked.get(name, [])]
+        present = [prompt for name in sorted(here) for prompt in asked.get(name, [])]
         found = finder.detect(folder / scene["file"], present + absent)
         area_px = int(np.prod(Image.open(folder / scene["file"]).size))
         for thing in scene["objects"]:
@@ -168,15 +169,57 @@ def evaluate(folder: Path, finder: Reference | Binary, by: str) -> tuple[Tally, 
     return whole, each
 
 
+def truths(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
+
+
+def named(folder: Path) -> list[str]:
+    return sorted({thing["name"] for scene in truths(folder) for thing in scene["objects"]})
+
+
+def card(finder: Reference | Binary, work: Path) -> str:
+    """Markdown for CARD.md. The scenes are those of the test half that nothing was chosen on."""
+    three, heard, empty = work / "three", work / "heard", work / "empty"
+    scenes.write(scenes.scenes("test", 80, 5, 3), three)
+    scenes.write(scenes.sounding(70, 5), heard)
+    scenes.write(scenes.scenes("test", 60, 6, 0), empty)
+    by_text, _ = evaluate(three, finder, "text", named(three))
+    by_sound, classes = evaluate(heard, finder, "audio", named(heard))
+    by_text_heard, _ = evaluate(heard, finder, "text", [name for name in named(heard) if name in scenes.SOUNDING])
+    of_nothing, _ = evaluate(empty, finder, "text", named(three))
+    of_no_sound, _ = evaluate(empty, finder, "audio", named(heard))
+    percent = lambda part, whole: f"{100 * part / max(1, whole):.0f} %"
+    rows = [
+        f"| {what} | {t.asked} | {percent(t.pointed, t.asked)} | {percent(t.chance, t.asked)} | {percent(t.pointed_by_wrong, t.asked)} "
+        f"| {percent(t.right_of_all, t.asked)} | {percent(t.overlapped, t.asked)} | {percent(t.overlapped_by_wrong, t.asked)} "
+        f"| {percent(t.fired, t.asked)} | {percent(t.absent_fired, t.absent)} | {percent(n.absent_fired, n.absent)} |"
+        for what, t, n in [
+            ("text, any thing of the test half", by_text, of_nothing),
+            ("text, classes with a held-out sound", by_text_heard, of_nothing),
+            ("sound, the same classes", by_sound, of_no_sound),
+        ]
+    ]
+    heads = (
+        "| prompt | asked | pointing | chance | prompt of another thing | right of the three | IoU ≥ 0.5 | of another thing "
+        f"| fires on it at p_false {P_FALSE} | fires without it, among other things | fires in an empty landscape |"
+    )
+    each = ", ".join(f"{name} {percent(t.pointed, t.asked)}" for name, t in sorted(classes.items()) if t.asked)
+    return "\n".join([heads, "|" + "---|" * 11, *rows, "", f"Pointing by sound, two held-out recordings a class: {each}."])
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("folder", type=Path, nargs="?")
     arguments.add_argument("--perceptd", type=Path, help="the binary; without it the numpy reference is scored")
     arguments.add_argument("--pack", type=Path, default=REFERENCE)
     arguments.add_argument("--by", choices=["text", "audio"], default="text")
+    arguments.add_argument("--card", action="store_true", help="make the scenes of CARD.md and print its table")
     chosen = arguments.parse_args()
     finder = Binary(chosen.perceptd, chosen.pack) if chosen.perceptd else Reference(chosen.pack)
-    whole, each = evaluate(chosen.folder, finder, chosen.by)
+    if chosen.card:
+        print(card(finder, WORK / "card_scenes"))
+        return
+    whole, each = evaluate(chosen.folder, finder, chosen.by, named(chosen.folder))
     print("\n".join(whole.lines()))
     if chosen.by == "audio":
         for name, tally in sorted(each.items()):

@@ -220,6 +220,17 @@ def sounding(n: int, seed: int = 0) -> Iterator[tuple[Image.Image, Truth]]:
         made += 1
 
 
+def write(made: Iterator[tuple[Image.Image, Truth]], folder: Path) -> None:
+    """JPEGs, and `truth.jsonl` with a line for each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "truth.jsonl").open("w") as lines:
+        for index, (picture, truth) in enumerate(made):
+            file = f"{index:04d}.jpg"
+            picture.save(folder / file, quality=90)
+            objects = [{"name": name, "path": path, "box": list(box)} for name, path, box in truth]
+            lines.write(json.dumps({"file": file, "objects": objects}) + "\n")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--split", choices=[*SPLITS, "sounding"], required=True)
@@ -228,17 +239,11 @@ def main() -> None:
     arguments.add_argument("--objects", type=int, choices=range(4), help="things in each scene; one to three if left out")
     arguments.add_argument("--out", type=Path, required=True)
     chosen = arguments.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    with (chosen.out / "truth.jsonl").open("w") as lines:
-        if chosen.split == "sounding":
-            made = sounding(chosen.n, chosen.seed)
-        else:
-            made = scenes(chosen.split, chosen.n, chosen.seed, chosen.objects)
-        for index, (picture, truth) in enumerate(made):
-            file = f"{index:04d}.jpg"
-            picture.save(chosen.out / file, quality=90)
-            objects = [{"name": name, "path": path, "box": list(box)} for name, path, box in truth]
-            lines.write(json.dumps({"file": file, "objects": objects}) + "\n")
+    if chosen.split == "sounding":
+        made = sounding(chosen.n, chosen.seed)
+    else:
+        made = scenes(chosen.split, chosen.n, chosen.seed, chosen.objects)
+    write(made, chosen.out)
 
 
 if __name__ == "__main__":
