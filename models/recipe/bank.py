@@ -31,32 +31,34 @@ def things() -> list[Image.Image]:
     return [s.over(GREYS[i % len(GREYS)]) for i, s in enumerate(stamps.calibration())]
 
 
-def heat(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+def heat(seed: int, cuts: list | None = None, height: int = 120, width: int = 160) -> np.ndarray:
     """A synthetic radiometric frame in °C: cut-outs as warm, faintly textured silhouettes before a smooth scene. Not real data."""
     rng = np.random.default_rng([SEED, 1, seed])
     ground = rng.uniform(5, 25) + np.linspace(0, rng.uniform(-4, 4), height)[:, None] + np.zeros((1, width))
-    for alpha, light in silhouettes(rng, height, width):
+    for alpha, light in silhouettes(rng, cuts, height, width):
         ground = ground * (1 - alpha) + alpha * (rng.uniform(26, 37) + 3 * (light - 0.5))
     return (ground + rng.normal(0, 0.1, ground.shape)).astype(np.float32)
 
 
-def distance(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+def distance(seed: int, cuts: list | None = None, height: int = 120, width: int = 160) -> np.ndarray:
     """A synthetic depth frame in metres: cut-outs standing on a floor; some pixels without a reading. Not real data."""
     rng = np.random.default_rng([SEED, 2, seed])
     rows = np.linspace(-1, 1, height)[:, None] + np.zeros((1, width))
     far = rng.uniform(4, 8)
     ground = np.where(rows > 0.05, np.minimum(far, rng.uniform(0.8, 1.4) / np.maximum(rows, 0.05)), far)
-    for alpha, light in silhouettes(rng, height, width):
+    for alpha, light in silhouettes(rng, cuts, height, width):
         ground = np.where(alpha > 0.5, rng.uniform(1, far) + 0.1 * (light - 0.5), ground)
     ground = ground + rng.normal(0, 0.01, ground.shape) * ground
     return np.where(rng.random(ground.shape) < 0.02, 0, ground).astype(np.float32)
 
 
-def silhouettes(rng: np.random.Generator, height: int, width: int):
-    """(alpha, lightness) planes of none, one or two calibration cut-outs."""
-    cuts = stamps.calibration()
-    for _ in range(rng.integers(0, 3)):
-        cut = cuts[rng.integers(len(cuts))].rgba()
+def silhouettes(rng: np.random.Generator, cuts: list | None, height: int, width: int):
+    """(alpha, lightness) planes of the given cut-outs, or of none, one or two of the calibration half."""
+    if cuts is None:
+        half = stamps.calibration()
+        cuts = [half[rng.integers(len(half))] for _ in range(rng.integers(0, 3))]
+    for chosen in cuts:
+        cut = chosen.rgba()
         tall = int(height * rng.uniform(0.3, 0.7))
         wide = max(1, min(width - 1, cut.width * tall // cut.height))
         plane = Image.new("LA", (width, height))

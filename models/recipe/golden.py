@@ -76,7 +76,7 @@ def heat() -> np.ndarray:
 def millimetres() -> np.ndarray:
     rng = np.random.default_rng([SEED, 14])
     y, x = np.mgrid[0:60, 0:80]
-    depth = np.where(y > 32, 90000 / (y - 20), 4000) + rng.normal(0, 10, (60, 80))
+    depth = np.where(y > 32, 90000 / np.maximum(y - 20, 1), 4000) + rng.normal(0, 10, (60, 80))
     depth[((x - 30) / 9) ** 2 + ((y - 30) / 18) ** 2 < 1] = 1500
     depth[rng.random((60, 80)) < 0.03] = 0
     return depth.astype(np.uint16)

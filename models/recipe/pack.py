@@ -76,6 +76,7 @@ def assemble(folder: Path, name: str, dim: int, sections: dict, prefix: str, **s
     encoders = Encoders(folder, sections)
     tensors = bank.tensors(encoders, **sizes) | brought
     save_file({k: np.ascontiguousarray(tensors[k]) for k in sorted(tensors)}, folder / "bank.safetensors")
+    (folder / "bank.safetensors").chmod(0o644)
     manifest.write(folder, name, VERSION, LICENCE, dim, sections | other, tensors)
     print(name, {p.name: p.stat().st_size for p in sorted(folder.iterdir())})
 

@@ -18,7 +18,7 @@ from paths import SEED, WORK
 
 DIM = 64
 EMBED_SIZE, MAP_SIZE = [64, 64], [96, 128]
-CHANNELS = (6, 16, 32, 64, 96)  # after each stride of 2
+CHANNELS = (6, 16, 32, 64, 88)  # after each stride of 2
 STRIDE_PADS = (0, 0, 1, 1)  # TensorFlow's SAME on even sizes, as the reference trunk
 MAX_TOKENS = 16
 
