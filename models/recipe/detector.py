@@ -4,6 +4,7 @@ A cell scores how much more it resembles the prompt than it resembles other prom
 is its best cell against the best cells of background frames. All constants were chosen on calibration scenes.
 """
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.ndimage import label
 
 from anchors import unit
 from encoders import Encoders
+from paths import GOLDEN
 
 SPREAD_FLOOR = 0.05  # of the cohort's spread at a cell: keeps cells that resemble nothing from counting
 OWN_SHARE = 0.6  # of the region's likeness to the peak's own vector; the rest is the likeness to the prompt
@@ -97,23 +99,24 @@ class Detector:
         found: list[Candidate] = []
         while free.any() and len(found) < MOST_CANDIDATES:
             peak = np.unravel_index(np.where(free, plane, -np.inf).argmax(), plane.shape)
-            region = self.region(centred, plane, peak)
             score = (plane[peak] - middle) / spread
+            if found and score < 0:
+                break
+            region = self.region(centred, plane, peak, free)
             found.append(Candidate(box(region, picture.size), float(published[peak[0] * plane.shape[1] + peak[1]]), float(score)))
-            cells = region.reshape(plane.shape[0], UPSAMPLING, plane.shape[1], UPSAMPLING).any((1, 3))
-            free &= ~cells
-            free[peak] = False
+            free &= ~region.reshape(plane.shape[0], UPSAMPLING, plane.shape[1], UPSAMPLING).any((1, 3))
         return found
 
     @staticmethod
-    def region(centred: np.ndarray, plane: np.ndarray, peak: tuple[int, int]) -> np.ndarray:
-        """The upsampled cells round the peak that resemble it and the prompt."""
+    def region(centred: np.ndarray, plane: np.ndarray, peak: tuple[int, int], free: np.ndarray) -> np.ndarray:
+        """The upsampled places round the peak that resemble it and the prompt, outside of what is taken."""
         r, c = peak
         around = centred[:, max(0, r - 1) : r + 2, max(0, c - 1) : c + 2].mean((1, 2))
         own = smooth(np.tensordot(unit(around), centred, (0, 0)))
         blend = upsample(OWN_SHARE * relative(own, peak) + (1 - OWN_SHARE) * relative(plane, peak))
+        blend[~np.kron(free, np.ones((UPSAMPLING, UPSAMPLING), bool))] = -1
         start = (r * UPSAMPLING + UPSAMPLING // 2, c * UPSAMPLING + UPSAMPLING // 2)
-        blend[start] = max(blend[start], 1.0)
+        blend[start] = 1
         regions, _ = label(blend >= REGION_LEVEL)
         return regions == regions[start]
 
@@ -122,3 +125,40 @@ def box(region: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float,
     rows, cols = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     across, down = size[0] / region.shape[1], size[1] / region.shape[0]
     return (cols[0] * across, rows[0] * down, (cols[-1] + 1) * across, (rows[-1] + 1) * down)
+
+
+def golden() -> dict:
+    """A small case, all numbers made up, for perceptd's own test of `detect`: what goes in and what comes out."""
+    rng = np.random.default_rng(7)
+    dim, rows, cols, size = 8, 6, 8, (640, 480)
+    round4 = lambda array: np.round(array, 4).astype(np.float64)
+    mean = round4(rng.normal(0, 0.05, dim))
+    cohort, prompt = round4(unit(rng.normal(size=(6, dim)))), round4(unit(rng.normal(size=dim)))
+    background = [round4(rng.normal(0, 0.3, (dim, rows, cols))) for _ in range(5)]
+    patches = rng.normal(0, 0.15, (dim, rows, cols))
+    patches[:, 1:4, 1:4] += prompt[:, None, None] * 0.9
+    patches[:, 3:6, 5:8] += prompt[:, None, None] * 0.6 + cohort[0][:, None, None] * 0.4
+    patches = round4(patches)
+    finder = object.__new__(Detector)
+    finder.bank, finder.background, finder.known = {"cohort.text": cohort}, background, {}
+    finder.encoders = type("Means", (), {"means": {"image": mean}})
+    found = finder.detect(Image.new("RGB", size), patches, "golden", prompt, "text")
+    middle, spread = finder.known["golden", "text"]
+    return {
+        "shape": [dim, rows, cols],
+        "size_px": list(size),
+        "mean": mean.tolist(),
+        "prompt": prompt.tolist(),
+        "cohort": cohort.tolist(),
+        "background": [b.ravel().tolist() for b in background],
+        "patches": patches.ravel().tolist(),
+        "plane": finder.likeness(finder.centred(patches), prompt, "text").ravel().tolist(),
+        "background_mean": middle,
+        "background_std": spread,
+        "threshold": {str(p): threshold(p) for p in (0.05, 0.01, 0.002)},
+        "candidates": [{"box": list(c.box), "raw": c.raw, "score": c.score} for c in found],
+    }
+
+
+if __name__ == "__main__":
+    (GOLDEN / "detect.json").write_text(json.dumps(golden()) + "\n")
