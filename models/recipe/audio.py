@@ -1,0 +1,520 @@
+"""The sound encoder: a small log-mel CNN trained so that a sound lands where its name lies in the anchor space.
+
+InfoNCE against the class anchors and the names of the 1,000 ImageNet classes (images are mixtures of those), plus a cosine
+regression to the anchor itself; both on what will be published, after centring. "Nothing" (silence, noise, wind, interface sounds)
+has a target too: the direction in which the fewest names lie.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import nn
+from torch.nn import functional as F
+
+import anchors
+import logmel
+import sounds
+import tiny as tiny_space
+from graph import Graph
+from ort import Session
+from paths import SEED, WORK
+
+BATCH = 64
+BACKGROUND_PER_BATCH = 12
+STEPS = 400
+LEARNING_RATE = 2.5e-3
+TEMPERATURE = 0.07
+REGRESSION_WEIGHT = 3.0
+NEAR_NAME_COSINE = 0.4  # an ImageNet name as near as this to the anchor is no negative
+MEAN_MOMENTUM = 0.98
+CALIBRATION_WINDOWS_PER_CLASS = 4
+BACKGROUND_WINDOWS = 320
+TINY_STEPS = 150
+MANIFEST = {
+    "file": "audio.onnx",
+    "input": "log_mel",
+    "embedding": "embedding",
+    "sample_rate_hz": logmel.SAMPLE_RATE_HZ,
+    "window_secs": 2.0,
+    "mel_bins": logmel.MEL_BINS,
+    "frame_length_ms": 25.0,
+    "frame_shift_ms": 10.0,
+    "target_frames": logmel.TARGET_FRAMES,
+    "mean": logmel.MEAN,
+    "std": logmel.STD,
+    "logit_scale": 1 / TEMPERATURE,
+    "quantization": "w8",
+    "validated": True,
+    "joint_weight": 1.0,
+}
+
+
+# ---- targets
+
+
+def class_list() -> list[str]:
+    return list(sounds.CLASSES)
+
+
+def class_anchors(text_vectors=anchors.text_vectors) -> np.ndarray:
+    """[classes, dim]: the published text vector of each class, averaged over its names."""
+    every = [name for names, _ in sounds.CLASSES.values() for name in names]
+    found = dict(zip(every, text_vectors(every), strict=True))
+    return np.stack([anchors.unit(np.mean([found[n] for n in names], 0)) for names, _ in sounds.CLASSES.values()]).astype(np.float32)
+
+
+def least_named(names: np.ndarray) -> np.ndarray:
+    """Where "nothing" goes: the direction in which names vary least, so that every name is nearly at a right angle to it."""
+    direction = np.linalg.eigh(names.astype(np.float64).T @ names.astype(np.float64))[1][:, 0]
+    return (direction * np.sign(direction[np.abs(direction).argmax()])).astype(np.float32)
+
+
+# ---- the network
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A size of network, and the space that it learns."""
+
+    kind: str
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    steps: int
+    text_vectors: Callable[[list[str]], np.ndarray]
+    class_matrix: Callable[[], np.ndarray]
+
+    def targets(self) -> np.ndarray:
+        """[classes + 1, dim]: the last is nothing."""
+        named = class_anchors(self.text_vectors)
+        return np.concatenate([named, least_named(np.concatenate([named, self.class_matrix()]))[None]]).astype(np.float32)
+
+
+REFERENCE = Shape("reference", (16, 32, 48, 64, 96, 128, 192), (2, 2, 2, 1, 2, 1, 2), STEPS, anchors.text_vectors, anchors.class_matrix)
+TINY = Shape(
+    "tiny", (4, 6, 8, 12), (4, 2, 2, 2), TINY_STEPS, tiny_space.text_vectors, lambda: tiny_space.project(anchors.class_matrix())
+)
+
+
+class Encoder(nn.Module):
+    def __init__(self, channels, strides, dim):
+        super().__init__()
+        self.strides = strides
+        kernels = [5] + [3] * (len(channels) - 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in zip((1, *channels[:-1]), channels, kernels, strides)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in channels)
+        self.head = nn.Linear(2 * channels[-1], dim)
+
+    def forward(self, x):
+        for conv, norm in zip(self.convs, self.norms):
+            x = F.relu(norm(conv(x)))
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+
+    def graph(self, int8: bool) -> Graph:
+        """The same network with every BatchNorm folded into its convolution."""
+        graph = Graph("audio", int8)
+        x = graph.input("log_mel", [1, 1, logmel.MEL_BINS, logmel.TARGET_FRAMES])
+        for conv, norm, stride in zip(self.convs, self.norms, self.strides):
+            scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double().numpy()
+            weight = conv.weight.detach().double().numpy() * scale[:, None, None, None]
+            bias = norm.bias.detach().double().numpy() - norm.running_mean.double().numpy() * scale
+            x = graph.op("Relu", graph.conv(x, weight, bias, stride, (conv.kernel_size[0] // 2,) * 4))
+        pooled = graph.op("Concat", graph.op("GlobalAveragePool", x), graph.op("GlobalMaxPool", x), axis=1)
+        flat = graph.reshape(pooled, [1, self.head.in_features])
+        graph.output(graph.linear(flat, self.head.weight.detach().numpy().T, self.head.bias.detach().numpy()), "embedding", [1, self.head.out_features])
+        return graph
+
+    def multiply_adds(self) -> int:
+        height, width, total = logmel.MEL_BINS, logmel.TARGET_FRAMES, 0
+        for conv, stride in zip(self.convs, self.strides):
+            height, width = -(-height // stride), -(-width // stride)
+            total += conv.weight.numel() * height * width
+        return total + self.head.weight.numel()
+
+
+class LogMel:
+    """`logmel.log_mel` in f32 for a batch; returns the log energies before normalisation and padding, [n, 128, 198]."""
+
+    def __init__(self):
+        self.window = logmel.hann(np.float32)
+        self.bank = logmel.mel_bank(np.float32).T.copy()
+
+    def __call__(self, x: np.ndarray) -> torch.Tensor:
+        x = x - x.mean(1, keepdims=True)
+        frames = sliding_window_view(x, logmel.FRAME_SAMPLES, 1)[:, :: logmel.HOP_SAMPLES]
+        frames = frames - frames.mean(2, keepdims=True)
+        frames[..., 1:] -= np.float32(logmel.PRE_EMPHASIS) * frames[..., :-1].copy()
+        frames[..., 0] *= np.float32(1 - logmel.PRE_EMPHASIS)
+        spectrum = scipy.fft.rfft(frames * self.window, logmel.FFT_SIZE, overwrite_x=True)
+        energies = (spectrum.real**2 + spectrum.imag**2) @ self.bank
+        return torch.from_numpy(np.log(np.maximum(energies, np.float32(logmel.ENERGY_FLOOR)))).transpose(1, 2)
+
+
+def normalised(log_energies: torch.Tensor) -> torch.Tensor:
+    padded = F.pad(log_energies, (0, logmel.TARGET_FRAMES - logmel.MEL_FRAMES))
+    return ((padded - logmel.MEAN) / logmel.STD)[:, None]
+
+
+# ---- augmentation
+
+
+def prepared(recording: sounds.Recording) -> np.ndarray:
+    """Silence at both ends cut off; loudness of what is left made equal."""
+    x = recording.samples()
+    loud = np.flatnonzero(np.abs(x) > 0.01 * np.abs(x).max())
+    x = x[loud[0] : loud[-1] + 1] if len(loud) else x[:1600]
+    blocks = x[: len(x) // 320 * 320].reshape(-1, 320) if len(x) >= 320 else x[None]
+    energy = (blocks**2).mean(1)
+    active = energy[energy > 0.01 * energy.max()].mean() if energy.max() > 0 else 1.0
+    return (x / np.sqrt(active)).astype(np.float32)
+
+
+class Augment:
+    """Draws training windows: a recording at some speed, place, loudness, room and company."""
+
+    def __init__(self, seed: int, company: list[np.ndarray]):
+        self.rng = np.random.default_rng(seed)
+        self.company = company
+        self.noises = [self._coloured(exponent) for exponent in (0.0, 0.5, 1.0, 1.5, 2.0) for _ in range(2)]
+        self.rooms = [np.fft.rfft(self._room(), 65536) for _ in range(24)]
+
+    def _coloured(self, exponent: float) -> np.ndarray:
+        n = 1 << 18
+        spectrum = np.fft.rfft(self.rng.standard_normal(n)) / np.maximum(np.arange(n // 2 + 1), 20) ** (exponent / 2)
+        noise = np.fft.irfft(spectrum, n)
+        return (noise / noise.std()).astype(np.float32)
+
+    def _room(self) -> np.ndarray:
+        decay_secs = self.rng.uniform(0.08, 0.6)
+        t = np.arange(int(1.5 * decay_secs * logmel.SAMPLE_RATE_HZ)) / logmel.SAMPLE_RATE_HZ
+        tail = self.rng.standard_normal(len(t)) * np.exp(-6.9 * t / decay_secs)
+        tail *= self.rng.uniform(0.2, 1.0) / np.linalg.norm(tail)
+        tail[0] += 1.0
+        return tail
+
+    def noise(self) -> np.ndarray:
+        """[32000] of unit RMS: coloured noise, half the time swelling as wind and rain do."""
+        rng = self.rng
+        source = self.noises[rng.integers(len(self.noises))]
+        start = rng.integers(len(source) - logmel.WINDOW_SAMPLES)
+        noise = source[start : start + logmel.WINDOW_SAMPLES]
+        if rng.random() < 0.5:
+            knots = np.exp(rng.normal(0, 0.7, rng.integers(3, 12)))
+            noise = noise * np.interp(np.linspace(0, 1, logmel.WINDOW_SAMPLES), np.linspace(0, 1, len(knots)), knots)
+        return (noise / max(np.sqrt((noise**2).mean()), 1e-6)).astype(np.float32)
+
+    def placed(self, x: np.ndarray, plain: bool = False) -> np.ndarray:
+        """[32000] with the recording at some speed, somewhere, perhaps repeated."""
+        rng, n = self.rng, logmel.WINDOW_SAMPLES
+        factor = 1.0 if plain else float(np.exp(np.clip(rng.normal(0, 0.12), -0.3, 0.3)))
+        wanted = int(n * factor) + 2
+        if len(x) > wanted:
+            whole = np.sqrt((x**2).mean())
+            for _ in range(4):
+                start = rng.integers(len(x) - wanted)
+                if np.sqrt((x[start : start + wanted] ** 2).mean()) > 0.3 * whole:
+                    break
+            x = x[start : start + wanted]
+        x = np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x).astype(np.float32)[:n]
+        if not plain and len(x) > 4800 and rng.random() < 0.15:
+            keep = int(len(x) * rng.uniform(0.5, 1.0))
+            start = rng.integers(len(x) - keep + 1)
+            x = x[start : start + keep]
+        out = np.zeros(n, np.float32)
+        at = 0 if plain or rng.random() < 0.35 else int(rng.integers(0, n - len(x) + 1))
+        out[at : at + len(x)] = x
+        if rng.random() < 0.4:
+            at += len(x) + int(rng.exponential(0.3) * logmel.SAMPLE_RATE_HZ)
+            while at < n:
+                piece = x[: n - at]
+                out[at : at + len(piece)] = piece * float(np.exp(rng.normal(0, 0.2)))
+                at += len(x) + int(rng.exponential(0.3) * logmel.SAMPLE_RATE_HZ) + 160
+        return out
+
+    def roomed(self, x: np.ndarray) -> np.ndarray:
+        room = self.rooms[self.rng.integers(len(self.rooms))]
+        return np.fft.irfft(np.fft.rfft(x, 65536) * room, 65536)[: len(x)].astype(np.float32)
+
+    def window(self, x: np.ndarray) -> np.ndarray:
+        rng = self.rng
+        out = self.placed(x)
+        if rng.random() < 0.3:
+            out = self.roomed(out)
+        if rng.random() < 0.6:
+            out = out + self.noise() * 10 ** (-rng.uniform(3, 40) / 20)
+        if rng.random() < 0.35:
+            other = self.company[rng.integers(len(self.company))]
+            out = out + self.placed(other) * 10 ** (-rng.uniform(3, 22) / 20)
+        return self.levelled(out)
+
+    def levelled(self, x: np.ndarray) -> np.ndarray:
+        x = x * np.float32(10 ** (self.rng.uniform(-50, -10) / 20))
+        return np.clip(x, -1, 1)
+
+    def nothing(self, background: list[np.ndarray]) -> np.ndarray:
+        """Silence, noise, or a background recording."""
+        rng, draw = self.rng, self.rng.random()
+        if draw < 0.08:
+            return (rng.standard_normal(logmel.WINDOW_SAMPLES) * 10 ** rng.uniform(-7, -4)).astype(np.float32)
+        if draw < 0.35:
+            return self.levelled(self.noise())
+        out = self.placed(background[rng.integers(len(background))])
+        if rng.random() < 0.5:
+            out = out + self.noise() * 10 ** (-rng.uniform(-5, 25) / 20)
+        if rng.random() < 0.3:
+            out = self.roomed(out)
+        return self.levelled(out)
+
+    def coloured(self, log_energies: torch.Tensor) -> torch.Tensor:
+        """A microphone's tilt and cut-offs, then masks over bins and frames."""
+        rng, (n, bins, frames) = self.rng, log_energies.shape
+        curves = np.zeros((n, bins), np.float32)
+        axis = np.linspace(-1, 1, bins)
+        for i in range(n):
+            if rng.random() < 0.7:
+                knots = rng.normal(0, 1.0, 5)
+                curves[i] += np.interp(axis, np.linspace(-1, 1, 5), knots) + rng.normal(0, 0.7) * axis
+            if rng.random() < 0.35:
+                curves[i] -= np.maximum(0, np.arange(bins) - rng.integers(70, 127)) * rng.uniform(0.1, 1.5)
+            if rng.random() < 0.2:
+                curves[i] -= np.maximum(0, rng.integers(1, 30) - np.arange(bins)) * rng.uniform(0.05, 0.5)
+        out = (log_energies + torch.from_numpy(curves)[:, :, None]).clamp_min(float(np.log(logmel.ENERGY_FLOOR)))
+        for i in range(n):
+            if rng.random() < 0.5:
+                width = rng.integers(1, 20)
+                start = rng.integers(0, bins - width)
+                out[i, start : start + width] = out[i].min()
+            if rng.random() < 0.3:
+                width = rng.integers(1, 30)
+                start = rng.integers(0, frames - width)
+                out[i, :, start : start + width] = out[i].min()
+        return out
+
+
+# ---- training
+
+
+def train(shape: Shape, recordings: dict[str, list], background: list) -> Encoder:
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    names = class_list()
+    pools = [_pool(recordings[name]) for name in names]
+    silence = [prepared(r) for r in background]
+    company = [x for pool in pools for source in pool for x in source[:2]] + silence
+    augment, front_end = Augment(SEED, company), LogMel()
+    targets = torch.from_numpy(shape.targets())
+    others = torch.from_numpy(shape.class_matrix().astype(np.float32))
+    near = targets @ others.T > NEAR_NAME_COSINE
+    encoder, steps = Encoder(shape.channels, shape.strides, targets.shape[1]), shape.steps
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.15)
+    mean, rng, started, kept = torch.zeros(targets.shape[1]), augment.rng, time.monotonic(), []
+    encoder.to(memory_format=torch.channels_last).train()
+    for step in range(steps):
+        labels = np.concatenate([rng.permutation(len(names))[: BATCH - BACKGROUND_PER_BATCH], np.full(BACKGROUND_PER_BATCH, len(names))])
+        windows = []
+        for label in labels:
+            if label == len(names):
+                windows.append(augment.nothing(silence))
+            else:
+                source = pools[label][rng.integers(len(pools[label]))]
+                windows.append(augment.window(source[rng.integers(len(source))]))
+        x = normalised(augment.coloured(front_end(np.stack(windows)))).contiguous(memory_format=torch.channels_last)
+        raw = F.normalize(encoder(x), dim=1)
+        with torch.no_grad():
+            momentum = min(MEAN_MOMENTUM, step / (step + 1))
+            mean = momentum * mean + (1 - momentum) * raw.mean(0)
+        published = F.normalize(raw - mean, dim=1)
+        y = torch.from_numpy(labels)
+        logits = torch.cat([published @ targets.T, (published @ others.T).masked_fill(near[y], -1.0)], 1) / TEMPERATURE
+        own = (published * targets[y]).sum(1)
+        loss = F.cross_entropy(logits, y, label_smoothing=0.02) + REGRESSION_WEIGHT * (1 - own).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        kept.append((float(loss), float(own.mean()), float((logits[:, : len(targets)].argmax(1) == y).float().mean())))
+        if (step + 1) % 100 == 0:
+            figures = np.mean(kept[-100:], 0)
+            print(f"{shape.kind} audio, step {step + 1}/{steps} loss {figures[0]:.3f} cosine {figures[1]:.3f} accuracy {figures[2]:.3f} "
+                f"{time.monotonic() - started:.0f} s", flush=True)
+    return encoder.to(memory_format=torch.contiguous_format).eval()
+
+
+def _pool(recordings: list) -> list[list[np.ndarray]]:
+    """By source, so that a package with many files of a class is not the class."""
+    sources: dict[str, list[np.ndarray]] = {}
+    for recording in recordings:
+        sources.setdefault(recording.package, []).append(prepared(recording))
+    return list(sources.values())
+
+
+def _trained(shape: Shape, use: str, recordings: dict[str, list], background: list) -> Encoder:
+    """Trains, or reads what the same code and data made before."""
+    code = Path(__file__).read_text().split("# ---- " + "export")[0] + Path(logmel.__file__).read_text()
+    used = [r.sha256 for name in class_list() for r in recordings[name]] + ["background"] + [r.sha256 for r in background]
+    key = hashlib.sha256(("\n".join([code, *class_list(), *used])).encode() + shape.targets().tobytes()).hexdigest()[:16]
+    path = WORK / "audio" / f"{shape.kind}-{use}-{key}.pt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(train(shape, recordings, background).state_dict(), path)
+    encoder = Encoder(shape.channels, shape.strides, len(shape.targets()[0]))
+    encoder.load_state_dict(torch.load(path))
+    return encoder.eval()
+
+
+@cache
+def shipped(shape: Shape = REFERENCE) -> Encoder:
+    """Trained on everything but the demo's recordings and the calibration half of the background."""
+    return _trained(shape, "shipped", sounds.recordings(), sounds.background()[0])
+
+
+@cache
+def cross_source() -> Encoder:
+    """The same recipe without one source of every class that has two: what the figures are taken from."""
+    return _trained(REFERENCE, "cross-source", sounds.cross_source_split()[0], sounds.background()[0])
+
+
+# ---- export
+
+
+def export(path: Path) -> None:
+    shipped().graph(int8=True).save(Path(path))
+
+
+def tiny_export(path: Path) -> None:
+    shipped(TINY).graph(int8=True).save(Path(path))
+
+
+def _session(encoder: Encoder, int8: bool = True) -> Session:
+    return Session(encoder.graph(int8).model().SerializeToString())
+
+
+def outputs(session: Session, windows: np.ndarray) -> np.ndarray:
+    """[n, 384] unit outputs, not centred."""
+    made = [session(log_mel=logmel.log_mel(w).astype(np.float32))["embedding"][0] for w in windows]
+    return anchors.unit(np.stack(made))
+
+
+def publish(unit_outputs: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    return anchors.unit(unit_outputs - mean)
+
+
+def embed_recording(session: Session, mean: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """As the contract embeds a file."""
+    return anchors.unit(publish(outputs(session, logmel.clips(samples)), mean).mean(0))
+
+
+def _calibration(recordings: dict[str, list], background: list) -> np.ndarray:
+    """Windows for the mean, in training's proportions: classes evenly, and nothing."""
+    augment = Augment(SEED + 1, [prepared(r) for r in background])
+    windows = []
+    for group in recordings.values():
+        pool = _pool(group)
+        for i in range(CALIBRATION_WINDOWS_PER_CLASS):
+            source = pool[i % len(pool)]
+            windows.append(augment.window(source[augment.rng.integers(len(source))]))
+    silence = [prepared(r) for r in background]
+    nothing = len(windows) * BACKGROUND_PER_BATCH // (BATCH - BACKGROUND_PER_BATCH)
+    windows += [augment.nothing(silence) for _ in range(nothing)]
+    return np.stack(windows)
+
+
+def _background_windows() -> np.ndarray:
+    """What the daemon hears when nobody calls: the background half that was not trained on, noise, and murmurs of people and machines."""
+    held = [prepared(r) for r in sounds.background()[1]]
+    augment = Augment(SEED + 2, held)
+    windows = []
+    for i in range(BACKGROUND_WINDOWS):
+        if i % 4 < 2:
+            x = held[(i // 2) % len(held)]
+            windows.append(augment.levelled(augment.placed(x) + augment.noise() * 10 ** (-augment.rng.uniform(10, 40) / 20)))
+        elif i % 4 == 2:
+            windows.append(augment.nothing(held))
+        else:
+            group = sounds.recordings()[("speech", "crowd", "traffic", "machine")[i // 4 % 4]]
+            murmur = augment.placed(prepared(group[augment.rng.integers(len(group))]))
+            other = augment.placed(held[augment.rng.integers(len(held))])
+            windows.append(augment.levelled(murmur * 10 ** (-augment.rng.uniform(0, 10) / 20) + other))
+    return np.stack(windows)
+
+
+def _bank_tensors(encoder: Encoder) -> dict[str, np.ndarray]:
+    session = _session(encoder)
+    mean = outputs(session, _calibration(sounds.recordings(), sounds.background()[0])).mean(0)
+    cohort = [embed_recording(session, mean, group[0].samples()) for group in sounds.recordings().values()]
+    tensors = {
+        "mean.audio": mean,
+        "background.audio": publish(outputs(session, _background_windows()), mean),
+        "cohort.audio": np.stack(cohort),
+    }
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+def bank_tensors() -> dict[str, np.ndarray]:
+    return _bank_tensors(shipped())
+
+
+def tiny_bank_tensors() -> dict[str, np.ndarray]:
+    return _bank_tensors(shipped(TINY))
+
+
+# ---- figures
+
+
+def interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson, 95 %."""
+    z, p = 1.96, hits / n
+    centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+
+
+def evaluate(encoder: Encoder, test: dict[str, list], trained: dict[str, list], int8: bool = True) -> dict:
+    names, text = class_list(), class_anchors()
+    session = _session(encoder, int8)
+    mean = outputs(session, _calibration(trained, sounds.background()[0])).mean(0)
+    labels, vectors = [], []
+    for name, group in test.items():
+        for recording in group[:8]:
+            labels.append(names.index(name))
+            vectors.append(embed_recording(session, mean, recording.samples()))
+    labels, vectors = np.array(labels), np.stack(vectors)
+    shared = np.array(sorted(set(labels)))
+    background = publish(outputs(session, _background_windows()), mean)
+    scores = vectors @ text.T
+
+    def ranks(candidates):
+        own = scores[np.arange(len(labels)), labels]
+        return (scores[:, candidates] > own[:, None]).sum(1)
+
+    among_shared, among_all = ranks(shared), ranks(np.arange(len(names)))
+    # Rejection: a class's prompt against windows of nothing and against sounds of other classes.
+    fires = {"background": [], "other": []}
+    for label in shared:
+        own = scores[labels == label, label]
+        wrong = scores[labels != label, label]
+        fires["background"].append((own[:, None] > np.quantile(background @ text[label], 0.95)).mean())
+        fires["other"].append((own[:, None] > np.quantile(wrong, 0.95)).mean())
+    return {
+        "clips": len(labels), "shared": len(shared), "all": len(names),
+        "shared_top1": int((among_shared == 0).sum()), "shared_top5": int((among_shared < 5).sum()),
+        "all_top1": int((among_all == 0).sum()), "all_top5": int((among_all < 5).sum()),
+        "own_cosine": float(scores[np.arange(len(labels)), labels].mean()),
+        "heard_at_5_percent_background": float(np.mean(fires["background"])),
+        "heard_at_5_percent_other": float(np.mean(fires["other"])),
+        "per_clip": [(names[l], names[int(scores[i].argmax())], int(among_all[i])) for i, l in enumerate(labels)],
+        "vectors": vectors,
+    }
+
+
+if __name__ == "__main__":
+    print(f"{shipped().multiply_adds() / 1e6:.1f} M multiply-adds, tiny {shipped(TINY).multiply_adds() / 1e6:.2f} M")

