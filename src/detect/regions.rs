@@ -59,10 +59,11 @@ pub(super) fn regions(map: &Grid, likeness: impl Fn(usize, usize) -> Option<Grid
         let own = share_of_peak(map, place);
         let mixed = likeness(place.0, place.1)
             .map_or_else(|| own.clone(), |like| mixture(&share_of_peak(&like, place), &own, settings.likeness_weight));
-        let taken = grow(&upsampled(&mixed, factor), place, factor, settings.grow_share);
-        for (cell, is_free) in free.iter_mut().enumerate() {
-            let mut middle = middle_places((cell / map.cols, cell % map.cols), map.cols, factor);
-            *is_free &= cell != index && !middle.any(|place| taken.get(place).is_some_and(|taken| *taken));
+        let taken = grow(&upsampled(&mixed, factor), place, factor, settings.grow_share, &free);
+        for (fine_place, _) in taken.iter().enumerate().filter(|(_, taken)| **taken) {
+            if let Some(is_free) = free.get_mut(cell_of(fine_place, map.cols, factor)) {
+                *is_free = false;
+            }
         }
         found.push(Region { peak: *peak, place, bounds: bounds(&taken, map.cols * factor, factor) });
     }
@@ -81,13 +82,16 @@ fn mixture(first: &Grid, second: &Grid, weight: f32) -> Grid {
     Grid { values: mixed.collect(), ..*second }
 }
 
-/// Which places are connected to the middle of the peak's cell and at least `floor`. That middle is taken whatever it holds.
-fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32) -> Vec<bool> {
-    let mut stack: Vec<(usize, bool)> =
-        middle_places((row, col), fine.cols / factor, factor).map(|place| (place, true)).collect();
+/// Which places of free cells are connected to the middle of the peak's cell and at least `floor`. That middle is taken whatever it
+/// holds.
+fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32, free: &[bool]) -> Vec<bool> {
+    let cols = fine.cols / factor;
+    let mut stack: Vec<(usize, bool)> = middle_places((row, col), cols, factor).map(|place| (place, true)).collect();
     let mut taken = vec![false; fine.values.len()];
     while let Some((place, is_start)) = stack.pop() {
-        let reaches = is_start || fine.values.get(place).is_some_and(|value| *value >= floor);
+        let cell = cell_of(place, cols, factor);
+        let is_high = fine.values.get(place).is_some_and(|value| *value >= floor);
+        let reaches = is_start || (is_high && free.get(cell).is_some_and(|free| *free));
         let Some(is_taken) = taken.get_mut(place) else { continue };
         if *is_taken || !reaches {
             continue;
@@ -106,6 +110,12 @@ fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32) -> V
         stack.push((place + fine.cols, false));
     }
     taken
+}
+
+/// The cell that a place lies in.
+const fn cell_of(place: usize, cols: usize, factor: usize) -> usize {
+    let (row, col) = (place / (cols * factor), place % (cols * factor));
+    row / factor * cols + col / factor
 }
 
 /// The four places around a cell's centre (all of them, so that a mirrored map is read at the mirrored places).
@@ -146,6 +156,8 @@ fn upsampled(map: &Grid, factor: usize) -> Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoders::PatchMap;
+    use crate::space::Cells;
     use proptest::prelude::*;
 
     fn mirrored(map: &Grid) -> Grid {
@@ -223,6 +235,38 @@ mod tests {
         let whole = regions(&map, alike, &plain())[0].bounds;
         let truth = PixelBox { x0: 1.0, y0: 1.0, x1: 4.0, y1: 5.0 };
         assert!(whole.iou(&truth) > 0.7 && whole.iou(&truth) > lone.iou(&truth) + 0.2, "{whole:?} {lone:?}");
+    }
+
+    /// What the numpy reference of the recipe (`models/recipe/detector.py`) makes of the same numbers.
+    #[test]
+    fn boxes_are_those_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Golden {
+            shape: [usize; 3],
+            mean: Vec<f32>,
+            patches: Vec<f32>,
+            plane: Vec<f32>,
+            candidates: Vec<Candidate>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Candidate {
+            #[serde(rename = "box")]
+            place: [f32; 4],
+        }
+        let golden: Golden = serde_json::from_str(include_str!("../../tests/golden/detect.json")).unwrap();
+        let [dim, rows, cols] = golden.shape;
+        let by_cell = (0..rows * cols).flat_map(|cell| (0..dim).map(move |d| d * rows * cols + cell));
+        let map = PatchMap { rows, cols, dim, cells: by_cell.map(|at| golden.patches[at]).collect() };
+        let cells = Cells::new(&map, &golden.mean);
+        let plane = Grid { rows, cols, values: golden.plane };
+        // The reference neither shapes its boxes nor weighs likeness as we do.
+        let settings = Settings { likeness_weight: 0.6, ..plain() };
+        let found = regions(&plane, |row, col| cells.likeness(row, col), &settings);
+        for (region, expected) in found.iter().zip(&golden.candidates) {
+            let PixelBox { x0, y0, x1, y1 } = region.box_in_image((rows, cols), (640, 480), &settings);
+            assert_eq!([x0, y0, x1, y1], expected.place);
+        }
+        assert!(found.len() >= golden.candidates.len());
     }
 
     #[test]

@@ -18,8 +18,9 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// `mean` is the mean direction of background cells.
-    pub(super) fn new(map: &PatchMap, mean: &[f32]) -> Self {
+    /// The cells of a map; `mean` is the mean direction of background cells.
+    #[must_use]
+    pub fn new(map: &PatchMap, mean: &[f32]) -> Self {
         let mut centred = map.cells.clone();
         for cell in centred.chunks_exact_mut(map.dim.max(1)) {
             let length = dot(cell, cell).sqrt();
@@ -85,14 +86,17 @@ impl Cells {
 ///
 /// `cohort` holds for each cell the scores of all prompts, `others` says which of them count.
 pub(super) fn against_cohort(dots: &Grid, cohort: &[f32], others: &[bool], sd_floor: f64, fewest: usize) -> Grid {
-    if others.iter().filter(|is_other| **is_other).count() < fewest.max(1) {
+    let count = others.iter().filter(|is_other| **is_other).count();
+    if count < fewest.max(1) {
         return dots.clone();
     }
+    // The cohort is all there is: its spread is not an estimate from a sample.
+    let of_all = ((count as f64 - 1.0) / count as f64).sqrt();
     let cells = dots.values.iter().zip(cohort.chunks_exact(others.len()));
     let values = cells.map(|(dot, scores)| {
         let scores = scores.iter().zip(others).filter(|(_, is_other)| **is_other).map(|(score, _)| f64::from(*score));
         let (mean, sd) = mean_and_sd(scores);
-        ((f64::from(*dot) - mean) / (sd + sd_floor).max(1e-9)) as f32
+        ((f64::from(*dot) - mean) / (sd * of_all + sd_floor).max(1e-9)) as f32
     });
     Grid { values: values.collect(), ..*dots }
 }
@@ -125,9 +129,33 @@ mod tests {
         let dots = Grid { rows: 1, cols: 2, values: vec![0.5, 0.5] };
         let cohort = [0.1, 0.3, 9.0, 0.5, 0.7, 9.0];
         let against = against_cohort(&dots, &cohort, &[true, true, false], 0.0, 2);
-        let spread = 0.02f32.sqrt();
+        let spread = 0.1f32;
         assert!((against.values[0] - 0.3 / spread).abs() < 1e-4 && (against.values[1] + 0.1 / spread).abs() < 1e-4);
         assert_eq!(against_cohort(&dots, &cohort, &[true, false, false], 0.0, 2), dots, "too few others");
+    }
+
+    /// What the numpy reference of the recipe (`models/recipe/detector.py`) makes of the same numbers.
+    #[test]
+    fn similarity_is_that_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Golden {
+            shape: [usize; 3],
+            mean: Vec<f32>,
+            prompt: Vec<f32>,
+            cohort: Vec<Vec<f32>>,
+            patches: Vec<f32>,
+            plane: Vec<f32>,
+        }
+        let golden: Golden = serde_json::from_str(include_str!("../../tests/golden/detect.json")).unwrap();
+        let [dim, rows, cols] = golden.shape;
+        let by_cell = (0..rows * cols).flat_map(|cell| (0..dim).map(move |d| d * rows * cols + cell));
+        let map = PatchMap { rows, cols, dim, cells: by_cell.map(|at| golden.patches[at]).collect() };
+        let cells = Cells::new(&map, &golden.mean);
+        let (dots, scores) = (cells.dots(&golden.prompt), cells.cohort_scores(&golden.cohort));
+        let ours = against_cohort(&dots, &scores, &vec![true; golden.cohort.len()], 0.05, 1).smoothed();
+        for (ours, theirs) in ours.values.iter().zip(&golden.plane) {
+            assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
+        }
     }
 
     #[test]

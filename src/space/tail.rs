@@ -1,22 +1,25 @@
 //! How rarely the background scores as high as this: the upper tail of background scores.
 
-/// Share of the background scores that the tail is fitted on.
-const TAIL_SHARE: f64 = 0.25;
+/// How many of the highest background scores the tail is fitted on, where the bank is large enough.
+const TAIL_ROWS: f64 = 16.0;
 
-/// Mean excess of a normal distribution over its upper quartile, in standard deviations: φ(0.674)/0.25 − 0.674.
-const NORMAL_EXCESS: f64 = 0.597;
+/// Bounds of the share of the background scores that the tail is fitted on.
+const LARGEST_SHARE: f64 = 0.25;
+const SMALLEST_SHARE: f64 = 0.05;
 
 /// How many excesses the normal guess counts for; it steadies the fit when the bank is small.
 const PRIOR_EXCESSES: f64 = 4.0;
 
-/// Exponential tail: `P(score > s) = TAIL_SHARE · exp(−(s − start) / scale)`.
+/// Exponential tail: `P(score > s) = share · exp(−(s − start) / scale)`.
 ///
-/// Maxima and sums of many weak similarities have a tail that falls exponentially or faster (Gumbel's domain), so an exponential above a
-/// high quantile errs on the side of silence, and its one parameter, the mean excess, can be had from a few dozen rows; a
-/// Gumbel fitted on all rows lets the body of the distribution bend the tail, and a generalised Pareto's shape needs
-/// hundreds of rows.
+/// Similarities of many dimensions, and maxima of them, have a tail that falls exponentially or faster (Gumbel's domain), so an exponential above a
+/// high quantile errs on the side of silence, and its one parameter, the mean excess, can be had from a dozen rows. The higher the
+/// quantile, the less it errs: with 320 rows of sound, a start at the upper quartile put the threshold for one in a hundred beyond
+/// everything the background ever scored. A Gumbel fitted on all rows lets the body of the distribution bend the tail, and a
+/// generalised Pareto's shape needs hundreds of rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tail {
+    share: f64,
     start: f64,
     scale: f64,
 }
@@ -27,21 +30,28 @@ impl Tail {
         let mut sorted = scores.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (mean, spread) = mean_and_sd(sorted.iter().copied());
-        let start = quantile(&sorted, 1.0 - TAIL_SHARE);
+        let share = (TAIL_ROWS / sorted.len().max(1) as f64).clamp(SMALLEST_SHARE, LARGEST_SHARE);
+        let start = quantile(&sorted, 1.0 - share);
         let excesses: Vec<f64> = sorted.iter().map(|s| s - start).filter(|excess| *excess > 0.0).collect();
-        let prior = NORMAL_EXCESS * spread.max(1e-6 * (1.0 + mean.abs()));
+        let prior = normal_excess(share) * spread.max(1e-6 * (1.0 + mean.abs()));
         // Few rows place the start badly: the scale makes up for it (three rows' worth; measured in the tests below).
         let uncertainty = 1.0 + 3.0 / sorted.len().max(1) as f64;
         let scale = (excesses.iter().sum::<f64>() + PRIOR_EXCESSES * prior) / (excesses.len() as f64 + PRIOR_EXCESSES)
             * uncertainty;
-        Self { start, scale }
+        Self { share, start, scale }
     }
 
     /// Probability that a background window scores above `score`. Below the fitted part it is only a monotone
     /// continuation and may exceed one.
     pub(super) fn p_false(&self, score: f64) -> f64 {
-        TAIL_SHARE * (-(score - self.start) / self.scale).exp()
+        self.share * (-(score - self.start) / self.scale).exp()
     }
+}
+
+/// Mean excess of a normal distribution over the quantile that `share` of it exceeds, in standard deviations: φ(z)/share − z, which
+/// is 0.597 for a quarter and 0.418 for a twentieth, and between them nearly linear in the logarithm.
+fn normal_excess(share: f64) -> f64 {
+    0.597 + 0.111 * (share / 0.25).ln()
 }
 
 /// Mean and standard deviation (of the sample; 0 for fewer than two).
