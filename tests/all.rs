@@ -2,9 +2,8 @@
 
 // Clippy grants these inside #[test] functions only, not in the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
-// Brokers and daemons beside the tests run in real time.
-#![allow(clippy::disallowed_methods)]
 
 mod demo;
 mod mqtt;
+mod parity;
 mod tidy;
