@@ -1,4 +1,5 @@
-//! Compiles every `proto/**/*.proto` into `$OUT_DIR/<package>.rs`, without protoc.
+//! Compiles every `proto/**/*.proto` into `$OUT_DIR/<package>.rs`, without protoc; and, for recordings, which carry their own schemas,
+//! the descriptors of the messages that stand in them into `$OUT_DIR/recording.fds.bin`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     let descriptors = protox::compile(&files, [root])?;
     prost_build::Config::new().btree_map(["."]).compile_fds(descriptors)?;
+
+    let mut recorded = protox::Compiler::new([root])?;
+    recorded.include_imports(true);
+    recorded.open_files(files.iter().filter(|file| !file.starts_with("proto/perceptd/v1")))?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    std::fs::write(out.join("recording.fds.bin"), recorded.encode_file_descriptor_set())?;
     Ok(())
 }
 

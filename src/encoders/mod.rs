@@ -2,11 +2,19 @@
 //!
 //! `preprocess` is pure; tensors of the runtime never leave `session`.
 
+mod bank;
+mod loading;
+mod manifest;
+mod pack;
+pub mod preprocess;
+mod published;
+mod session;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::geometry::PixelBox;
-use crate::media::{Picture, Plane, Sound};
+use self::loading::{Loaded, Slot};
+use self::pack::Pack;
 use crate::modality::Modality;
 
 /// The joint space's name: vectors of different spaces are never compared.
@@ -70,6 +78,9 @@ pub enum EncodersError {
     /// The pack has no encoder for this modality.
     #[error("the model pack has no {0} encoder")]
     NoEncoder(Modality),
+    /// The pack has this encoder, but it is not loaded.
+    #[error("the {0} encoder is not loaded")]
+    NotLoaded(Modality),
     /// The input cannot be embedded.
     #[error("cannot embed this {modality}: {why}")]
     Input {
@@ -80,9 +91,13 @@ pub enum EncodersError {
     },
 }
 
-/// The encoders of one pack. One `Encoders` per thread; not shared.
+/// The encoders of one pack: open once, then embed. Each thread that embeds has its own.
 pub struct Encoders {
-    _private: (),
+    pack: Pack,
+    facts: Vec<(Modality, ModalityFacts)>,
+    /// What was asked for and not dropped since.
+    wanted: Vec<Modality>,
+    loaded: Vec<Loaded>,
 }
 
 /// What the pack says about one modality.
@@ -107,114 +122,78 @@ impl Encoders {
     /// # Errors
     /// One clear error for the first thing that is wrong with the pack.
     pub fn open(folder: &Path, modalities: &[Modality]) -> Result<Self, EncodersError> {
-        let _ = (folder, modalities);
-        unimplemented!()
+        let pack = Pack::open(folder)?;
+        let facts = Modality::ALL.into_iter().filter_map(|m| pack.manifest.facts(m).map(|facts| (m, facts))).collect();
+        let mut encoders = Self { pack, facts, wanted: Vec::new(), loaded: Vec::new() };
+        encoders.load_all(modalities, true)?;
+        Ok(encoders)
     }
+
     /// Loads one more modality's session, if it is not loaded.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn load(&mut self, modality: Modality) -> Result<(), EncodersError> {
-        let _ = modality;
-        unimplemented!()
+        self.load_all(&[modality], false)
     }
+
+    fn load_all(&mut self, modalities: &[Modality], check_others: bool) -> Result<(), EncodersError> {
+        if let Some(missing) = modalities.iter().find(|m| self.facts(**m).is_none()) {
+            return Err(EncodersError::NoEncoder(*missing));
+        }
+        // Text and the map take longest: first, so that the two loaders end together.
+        let order = [Slot::Words, Slot::Map, Slot::Frame, Slot::Sound, Slot::Motion];
+        let needed = |slot: &Slot| modalities.iter().any(|m| Slot::of(*m).contains(slot));
+        let missing: Vec<Slot> = order.into_iter().filter(|slot| needed(slot) && !self.has(*slot)).collect();
+        self.loaded.extend(loading::load(&self.pack, &missing, check_others)?);
+        for modality in modalities {
+            if !self.wanted.contains(modality) {
+                self.wanted.push(*modality);
+            }
+        }
+        Ok(())
+    }
+
     /// Drops a modality's session that nothing else uses, to free its memory.
     pub fn unload(&mut self, modality: Modality) {
-        let _ = modality;
+        self.wanted.retain(|m| *m != modality);
+        let wanted = &self.wanted;
+        self.loaded.retain(|loaded| wanted.iter().any(|m| Slot::of(*m).contains(&loaded.slot())));
     }
+
+    fn has(&self, slot: Slot) -> bool {
+        self.loaded.iter().any(|loaded| loaded.slot() == slot)
+    }
+
     /// The joint space's id.
     #[must_use]
     pub fn space(&self) -> &SpaceId {
-        unimplemented!()
+        &self.pack.space
     }
+
     /// The joint space's dimension.
     #[must_use]
     pub fn dim(&self) -> usize {
-        unimplemented!()
+        self.pack.dim()
     }
+
+    /// The pack's name and version.
+    #[must_use]
+    pub fn pack_version(&self) -> (&str, &str) {
+        (&self.pack.manifest.name, &self.pack.manifest.version)
+    }
+
     /// What the pack says about a modality; none when it has no encoder for it.
     #[must_use]
     pub fn facts(&self, modality: Modality) -> Option<&ModalityFacts> {
-        let _ = modality;
-        unimplemented!()
+        self.facts.iter().find(|(m, _)| *m == modality).map(|(_, facts)| facts)
     }
+
     /// The pack's bank, read anew from its file.
     ///
     /// # Errors
     /// When the file is not what the contract says.
     pub fn bank(&self) -> Result<BankTensors, EncodersError> {
-        unimplemented!()
-    }
-    /// Embeds a whole picture.
-    ///
-    /// # Errors
-    /// When the session is not loaded or the picture is too small.
-    pub fn image(&self, picture: &Picture) -> Result<Embedding, EncodersError> {
-        let _ = picture;
-        unimplemented!()
-    }
-    /// Embeds a part of a picture, given in its pixels.
-    ///
-    /// # Errors
-    /// As [`Self::image`], or when the part lies outside.
-    pub fn crop(&self, picture: &Picture, box_in_image: PixelBox) -> Result<Embedding, EncodersError> {
-        let _ = (picture, box_in_image);
-        unimplemented!()
-    }
-    /// The patch map of a picture.
-    ///
-    /// # Errors
-    /// As [`Self::image`].
-    pub fn map(&self, picture: &Picture) -> Result<PatchMap, EncodersError> {
-        let _ = picture;
-        unimplemented!()
-    }
-    /// Embeds one window of sound at the pack's rate; shorter ones are followed by zeros.
-    ///
-    /// # Errors
-    /// When it is empty, longer than a window, or not finite.
-    pub fn audio(&self, samples: &[f32]) -> Result<Embedding, EncodersError> {
-        let _ = samples;
-        unimplemented!()
-    }
-    /// Embeds a sound of any length and rate: clips as the pack's contract says, averaged.
-    ///
-    /// # Errors
-    /// When it is empty or not finite.
-    pub fn sound(&self, sound: &Sound) -> Result<Embedding, EncodersError> {
-        let _ = sound;
-        unimplemented!()
-    }
-    /// Embeds a thermal frame, °C.
-    ///
-    /// # Errors
-    /// When fewer than half of its pixels are finite.
-    pub fn thermal(&self, celsius: &Plane) -> Result<Embedding, EncodersError> {
-        let _ = celsius;
-        unimplemented!()
-    }
-    /// Embeds a depth frame, metres.
-    ///
-    /// # Errors
-    /// When no pixel has a reading.
-    pub fn depth(&self, metres: &Plane) -> Result<Embedding, EncodersError> {
-        let _ = metres;
-        unimplemented!()
-    }
-    /// Embeds six rows of motion at the pack's rate, one window long (see [`crate::windows::WindowData::Imu`]).
-    ///
-    /// # Errors
-    /// When the length is wrong or a value is not finite.
-    pub fn imu(&self, rows: &[f32]) -> Result<Embedding, EncodersError> {
-        let _ = rows;
-        unimplemented!()
-    }
-    /// Embeds words.
-    ///
-    /// # Errors
-    /// When there is nothing but white space.
-    pub fn text(&self, words: &str) -> Result<Embedding, EncodersError> {
-        let _ = words;
-        unimplemented!()
+        self.pack.bank()
     }
 }

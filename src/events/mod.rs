@@ -1,4 +1,16 @@
-//! Scores over time into events: hysteresis, `new`, `update`, `end`. Pure.
+//! Scores over time into events: hysteresis, `new`, `update`, `end`.
+//!
+//! Pure: time arrives in the data. It does not join events of several senses, nor keep them beyond the process.
+
+mod episodes;
+mod ids;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use episodes::Episodes;
+pub use ids::IdSource;
+pub use settings::Settings;
 
 use crate::geometry::PixelBox;
 use crate::modality::{Modality, SensorId};

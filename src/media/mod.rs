@@ -1,11 +1,20 @@
-//! Pictures, planes and sounds as values, and decoding of the files and frames that hold them.
+//! Pictures, planes, sounds and motion as values, and decoding of the files and frames that hold them.
 //!
-//! Decoding only: no scaling, no resampling (see `encoders` and `windows`).
+//! Decoding only: no scaling of pictures, no resampling of sound (see `encoders` and `windows`).
 
+mod camera;
+mod jpeg;
+mod motion;
 mod picture;
+mod plane;
 mod sound;
 
-pub use picture::{CameraFrame, Picture, PixelFormat, Plane};
+use std::path::Path;
+
+pub use camera::{CameraFrame, PixelFormat};
+pub use motion::Motion;
+pub use picture::Picture;
+pub use plane::Plane;
 pub use sound::Sound;
 
 /// Why media could not be read. The caller adds which file or frame it was.
@@ -30,4 +39,17 @@ pub enum MediaError {
     /// Nothing to work on: a picture without pixels, a sound without samples.
     #[error("the {0} is empty")]
     Empty(&'static str),
+}
+
+impl MediaError {
+    fn malformed(what: &'static str, why: impl ToString) -> Self {
+        Self::Malformed { what, why: why.to_string() }
+    }
+}
+
+/// Largest width and height that is decoded: a damaged header must not ask for gigabytes.
+const MAX_SIDE_PX: u32 = 16_384;
+
+fn read(path: &Path) -> Result<Vec<u8>, MediaError> {
+    std::fs::read(path).map_err(|source| MediaError::Read { path: path.to_owned(), source })
 }

@@ -1,9 +1,8 @@
-//! Pictures and planes, and decoding of JPEG, PNG and raw camera frames.
+//! RGB pictures; JPEG and PNG files to and from them.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::MediaError;
+use super::{MAX_SIDE_PX, MediaError, jpeg, read};
 
 /// An RGB picture, 8 bits a channel, row-major from the top left, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,63 +15,19 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
-/// One plane of numbers, row-major from the top left: °C of a thermal frame, metres of a depth frame. NaN = no reading.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plane {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// `width · height` values.
-    pub values: Vec<f32>,
-}
-
-/// How a camera's bytes are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PixelFormat {
-    /// 8-bit R, G, B.
-    Rgb8,
-    /// 8-bit grey.
-    Grey8,
-    /// 4:2:2, Y0 U Y1 V, BT.601 limited range.
-    Yuyv,
-    /// 4:2:0, Y plane then interleaved UV, BT.601 limited range.
-    Nv12,
-    /// One JPEG picture (also MJPEG's frames, which may lack Huffman tables).
-    Jpeg,
-}
-
-/// A frame as the camera gave it; decoded only when a window needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CameraFrame {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Layout of `bytes`.
-    pub format: PixelFormat,
-    /// The frame.
-    pub bytes: Arc<[u8]>,
-}
-
-impl CameraFrame {
-    /// The frame as RGB.
-    ///
-    /// # Errors
-    /// When the bytes do not fit the format and size.
-    pub fn to_picture(&self) -> Result<Picture, MediaError> {
-        unimplemented!()
-    }
-}
-
 impl Picture {
-    /// Decodes a JPEG or PNG file's bytes, whichever they are.
+    /// Decodes a JPEG or PNG file's bytes, whichever they are. Transparent parts of a PNG lose their transparency alone: the
+    /// colour stored there stays, as Pillow's `convert("RGB")` does.
     ///
     /// # Errors
     /// When they are neither, broken, or hold no pixel.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MediaError> {
-        let _ = bytes;
-        unimplemented!()
+        match bytes {
+            [] => Err(MediaError::Empty("picture")),
+            [0xff, 0xd8, ..] => jpeg::decode(bytes),
+            [0x89, b'P', b'N', b'G', ..] => from_png(bytes),
+            _ => Err(MediaError::malformed("picture", "it is neither JPEG nor PNG")),
+        }
     }
 
     /// Reads and decodes a JPEG or PNG file.
@@ -80,7 +35,110 @@ impl Picture {
     /// # Errors
     /// As [`Self::from_bytes`], or when the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
-        let _ = path;
-        unimplemented!()
+        Self::from_bytes(&read(path)?)
+    }
+
+    /// The picture as a baseline JPEG file of `quality` 1 to 100.
+    ///
+    /// # Errors
+    /// When it holds no pixel, not as many as its size says, or is wider or higher than JPEG's 65,535.
+    pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, MediaError> {
+        jpeg::encode(self, quality)
+    }
+
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// When it holds no pixel or not as many as its size says.
+    pub fn to_png(&self) -> Result<Vec<u8>, MediaError> {
+        use image::ImageEncoder as _;
+        self.check_size()?;
+        let mut file = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut file)
+            .write_image(&self.rgb, self.width, self.height, image::ExtendedColorType::Rgb8)
+            .map_err(|why| MediaError::malformed("picture", why))?;
+        Ok(file)
+    }
+
+    /// The pixels of the box `[x0, x1) × [y0, y1)`, which is cut to the picture first; none when nothing is left.
+    #[must_use]
+    pub fn cut(&self, x0: u32, y0: u32, x1: u32, y1: u32) -> Option<Self> {
+        let (x1, y1) = (x1.min(self.width), y1.min(self.height));
+        let (width, height) = (x1.checked_sub(x0).filter(|w| *w > 0)?, y1.checked_sub(y0).filter(|h| *h > 0)?);
+        let (skip, row_bytes) = (x0 as usize * 3, width as usize * 3);
+        let rows = self.rgb.chunks_exact(self.width as usize * 3).skip(y0 as usize).take(height as usize);
+        let rgb = rows.filter_map(|row| row.get(skip..skip + row_bytes)).flatten().copied().collect();
+        Some(Self { width, height, rgb })
+    }
+
+    pub(super) fn check_size(&self) -> Result<(), MediaError> {
+        if self.width == 0 || self.height == 0 {
+            return Err(MediaError::Empty("picture"));
+        }
+        if self.rgb.len() != self.width as usize * self.height as usize * 3 {
+            let why = format!("{} bytes are not {} x {} RGB pixels", self.rgb.len(), self.width, self.height);
+            return Err(MediaError::malformed("picture", why));
+        }
+        Ok(())
+    }
+}
+
+fn from_png(bytes: &[u8]) -> Result<Picture, MediaError> {
+    let picture = decode_png(bytes)?.into_rgb8();
+    let (width, height) = picture.dimensions();
+    Ok(Picture { width, height, rgb: picture.into_raw() })
+}
+
+/// A PNG as its file stores it (8 or 16 bits, grey or colour).
+pub(super) fn decode_png(bytes: &[u8]) -> Result<image::DynamicImage, MediaError> {
+    let mut reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), image::ImageFormat::Png);
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(MAX_SIDE_PX);
+    limits.max_image_height = Some(MAX_SIDE_PX);
+    reader.limits(limits);
+    reader.decode().map_err(|why| MediaError::malformed("PNG picture", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(width: u32, height: u32) -> Picture {
+        let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| [(x * 3) as u8, (y * 5) as u8, 128])).collect();
+        Picture { width, height, rgb }
+    }
+
+    #[test]
+    fn png_round_trips_exactly_and_jpeg_nearly() {
+        let picture = gradient(40, 24);
+        assert_eq!(Picture::from_bytes(&picture.to_png().unwrap()).unwrap(), picture);
+        let back = Picture::from_bytes(&picture.to_jpeg(95).unwrap()).unwrap();
+        assert_eq!((back.width, back.height), (40, 24));
+        assert!(back.rgb.iter().zip(&picture.rgb).all(|(a, b)| a.abs_diff(*b) < 16));
+    }
+
+    #[test]
+    fn broken_pictures_are_refused() {
+        let (png, jpeg) = (gradient(40, 24).to_png().unwrap(), gradient(40, 24).to_jpeg(90).unwrap());
+        for bad in [&[][..], b"hello", &png[..png.len() / 2], &jpeg[..jpeg.len() / 2], &jpeg[..3], &png[..9]] {
+            assert!(Picture::from_bytes(bad).is_err());
+        }
+        assert!(Picture { width: 2, height: 2, rgb: vec![0; 3] }.to_jpeg(90).is_err());
+    }
+
+    #[test]
+    fn every_prefix_of_a_file_is_refused_without_panic() {
+        let jpeg = gradient(16, 16).to_jpeg(50).unwrap();
+        for end in 0..jpeg.len() - 1 {
+            assert!(Picture::from_bytes(&jpeg[..end]).is_err(), "{end} of {}", jpeg.len());
+        }
+    }
+
+    #[test]
+    fn a_cut_is_clamped_to_the_picture() {
+        let picture = gradient(10, 10);
+        let cut = picture.cut(8, 9, 20, 20).unwrap();
+        assert_eq!((cut.width, cut.height, cut.rgb.as_slice()), (2, 1, &[24, 45, 128, 27, 45, 128][..]));
+        assert_eq!(picture.cut(10, 0, 20, 5), None);
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::encoders::{Embedding, SpaceId};
 use crate::modality::{Modality, SensorId};
+use crate::space::JointPart;
 use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, Span, Timeline};
 use crate::windows::Presence;
@@ -142,21 +143,6 @@ pub struct EmbeddingReading<'a> {
     pub embedding: &'a Embedding,
 }
 
-/// One sensor's share of a joint vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JointShare {
-    /// The sensor.
-    pub sensor: SensorId,
-    /// The sense.
-    pub modality: Modality,
-    /// Its weight in the sum; 0 when it was not used.
-    pub weight: f32,
-    /// Age of its newest embedding, in seconds.
-    pub age_secs: f64,
-    /// Whether it took part.
-    pub used: bool,
-}
-
 /// One joint vector.
 #[derive(Clone, Copy, Debug)]
 pub struct JointReading<'a> {
@@ -169,7 +155,7 @@ pub struct JointReading<'a> {
     /// The unit vector.
     pub vector: &'a [f32],
     /// Every sensor that has spoken, used or not.
-    pub shares: &'a [JointShare],
+    pub parts: &'a [JointPart],
 }
 
 /// A pipe's depth.

@@ -1,6 +1,23 @@
 //! Pure algebra of the joint space: unit vectors, sums, banks and calibrated scores, the joint vector.
+//!
+//! No I/O, no clock, no encoder: what is compared here was embedded elsewhere, and time arrives in the data.
 
-use crate::encoders::{BankTensors, PatchMap};
+mod bank;
+mod calibration;
+mod cells;
+mod grid;
+mod joint;
+mod norm;
+mod tail;
+mod vector;
+
+pub use bank::{Bank, CohortScores, FEWEST_BACKGROUNDS, Look};
+pub use calibration::{Calibration, P_FALSE_AT_HALF, Similarity};
+pub use cells::Cells;
+pub use grid::Grid;
+pub use joint::{Joint, JointPart, JointSettings, JointVector};
+pub use vector::{VectorError, dot, unit, weighted_sum};
+
 use crate::modality::Modality;
 
 /// A prompt's vector with what it must not be confused with.
@@ -33,44 +50,10 @@ impl Score {
     pub fn fires(&self) -> bool {
         self.calibrated >= self.threshold
     }
-}
 
-/// The factory bank, prepared for scoring.
-pub struct Bank {
-    _private: (),
-}
-
-impl Bank {
-    /// Prepares a pack's bank.
+    /// Order from the worst to the best: by the calibrated score, then, where that is saturated, by the raw one.
     #[must_use]
-    pub fn new(tensors: BankTensors) -> Self {
-        let _ = tensors;
-        unimplemented!()
-    }
-}
-
-/// One prompt's statistics against the bank, for one probed modality.
-pub struct Calibration {
-    _private: (),
-}
-
-impl Calibration {
-    /// Statistics of `probe` against the background windows of `modality`; none when the bank has too few of them.
-    #[must_use]
-    pub fn of(bank: &Bank, probe: &Probe, modality: Modality, p_false: f64) -> Option<Self> {
-        let _ = (bank, probe, modality, p_false);
-        unimplemented!()
-    }
-    /// Scores a whole window (sound, motion, a frame's own vector).
-    #[must_use]
-    pub fn score(&self, bank: &Bank, vector: &[f32]) -> Score {
-        let _ = (bank, vector);
-        unimplemented!()
-    }
-    /// Scores a picture by the maximum over its cells.
-    #[must_use]
-    pub fn score_map(&self, bank: &Bank, map: &PatchMap) -> Score {
-        let _ = (bank, map);
-        unimplemented!()
+    pub fn worst_first(&self, other: &Self) -> std::cmp::Ordering {
+        self.calibrated.total_cmp(&other.calibrated).then(self.raw.total_cmp(&other.raw))
     }
 }

@@ -9,9 +9,9 @@ use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
     self, ALL_ROBOTS, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus, JointReading,
-    JointShare, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
+    PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
 };
-use perceptd::space::Score;
+use perceptd::space::{JointPart, Score};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
@@ -95,15 +95,9 @@ impl Robot {
     pub(crate) fn say_joint(&self, index: u64) {
         let space: SpaceId = "space-1".into();
         let shares =
-            [JointShare { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
+            [JointPart { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
         let at = MonoTime::from_nanos(10);
-        self.publisher.joint(&JointReading {
-            index,
-            at,
-            space: &space,
-            vector: &[1.0, 0.0, 0.0, 0.0],
-            shares: &shares,
-        });
+        self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
     }
 
     pub(crate) fn say_health(&self) {

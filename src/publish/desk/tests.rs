@@ -9,7 +9,8 @@ use crate::geometry::PixelBox;
 use crate::modality::Modality;
 use crate::publish::heard::Heard;
 use crate::publish::publisher::Publisher;
-use crate::publish::{JointShare, QueueReading, wire};
+use crate::publish::{QueueReading, wire};
+use crate::space::JointPart;
 use crate::space::Score;
 use crate::telemetry::Telemetry;
 use crate::time::{Span, Timeline};
@@ -166,7 +167,7 @@ fn a_prompt_that_breaks_a_topic_is_refused() {
 fn the_joint_vector_says_who_took_part() {
     let (publisher, _) = publisher();
     let share =
-        |name: &str, modality, used| JointShare { sensor: id(name), modality, weight: 0.5, age_secs: 0.25, used };
+        |name: &str, modality, used| JointPart { sensor: id(name), modality, weight: 0.5, age_secs: 0.25, used };
     let shares = [
         share("front", Modality::Image, true),
         share("mic", Modality::Audio, false),
@@ -178,7 +179,7 @@ fn the_joint_vector_says_who_took_part() {
         at: MonoTime::from_nanos(50),
         space: &space,
         vector: &[1.0, 0.0, 0.0],
-        shares: &shares,
+        parts: &shares,
     });
     let heard = drain(&publisher);
     let Heard::Joint(joint) = &heard[0].1 else { panic!("{heard:?}") };

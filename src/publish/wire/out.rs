@@ -49,7 +49,7 @@ impl Envelope<'_> {
     }
 
     pub(in crate::publish) fn joint(&self, reading: &JointReading<'_>) -> Vec<u8> {
-        let used = reading.shares.iter().filter(|share| share.used);
+        let used = reading.parts.iter().filter(|share| share.used);
         proto::JointEmbedding {
             boot_id: self.boot_id(),
             seq: self.seq,
@@ -58,7 +58,7 @@ impl Envelope<'_> {
             at: self.stamp(reading.at),
             mask: used.fold(0, |mask, share| mask | 1 << (modality(share.modality) - 1)),
             members: reading
-                .shares
+                .parts
                 .iter()
                 .map(|share| proto::JointMember {
                     sensor: share.sensor.to_string(),

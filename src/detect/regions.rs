@@ -1,0 +1,236 @@
+//! From a similarity map to boxes: upsampling, growing of regions from their peaks, bounds. Pure geometry.
+
+use super::Settings;
+use crate::geometry::PixelBox;
+use crate::space::Grid;
+
+/// A connected part of the map around a local peak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Region {
+    /// Value of the map at its peak.
+    pub(super) peak: f32,
+    /// Row and column of its peak.
+    pub(super) place: (usize, usize),
+    /// Its bounds in cells of the map: the whole map is `[0, cols] × [0, rows]`.
+    pub(super) bounds: PixelBox,
+}
+
+impl Region {
+    /// The cell of its peak, in cells of the map.
+    pub(super) fn peak_cell(&self) -> PixelBox {
+        let (x0, y0) = (self.place.1 as f32, self.place.0 as f32);
+        PixelBox { x0, y0, x1: x0 + 1.0, y1: y0 + 1.0 }
+    }
+
+    /// The box of what it shows, in pixels of a picture of this size, of which the map is a stretch.
+    pub(super) fn box_in_image(
+        &self,
+        (rows, cols): (usize, usize),
+        (width_px, height_px): (u32, u32),
+        settings: &Settings,
+    ) -> PixelBox {
+        let (across, down) = (width_px as f32 / cols as f32, height_px as f32 / rows as f32);
+        let PixelBox { x0, y0, x1, y1 } = self.bounds;
+        let trim = (x1 - x0) * (1.0 - settings.width_share) / 2.0;
+        PixelBox {
+            x0: (x0 + trim) * across,
+            y0: ((y0 + settings.lowered_cells) * down).clamp(0.0, height_px as f32),
+            x1: (x1 - trim) * across,
+            y1: ((y1 + settings.lowered_cells) * down).clamp(0.0, height_px as f32),
+        }
+    }
+}
+
+/// Regions of the map, highest peak first; the first one always exists unless the map has no cell. A peak is the highest cell that no earlier region
+/// covers. Its region is drawn on a mixture of the map and of how like each cell is to the peak (`likeness`): the prompt says
+/// where, and the picture itself how far it reaches.
+pub(super) fn regions(map: &Grid, likeness: impl Fn(usize, usize) -> Option<Grid>, settings: &Settings) -> Vec<Region> {
+    let factor = settings.upsampling.max(1);
+    let mut free = vec![true; map.values.len()];
+    let mut found: Vec<Region> = Vec::new();
+    while found.len() < settings.most_regions.max(1) {
+        let cells = map.values.iter().zip(&free).enumerate().filter(|(_, (_, free))| **free);
+        let highest = cells.max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
+        let Some((index, (peak, _))) = highest else { break };
+        if found.first().is_some_and(|first| *peak < settings.seed_share * first.peak) {
+            break;
+        }
+        let place = (index / map.cols, index % map.cols);
+        let own = share_of_peak(map, place);
+        let mixed = likeness(place.0, place.1)
+            .map_or_else(|| own.clone(), |like| mixture(&share_of_peak(&like, place), &own, settings.likeness_weight));
+        let taken = grow(&upsampled(&mixed, factor), place, factor, settings.grow_share);
+        for (cell, is_free) in free.iter_mut().enumerate() {
+            let mut middle = middle_places((cell / map.cols, cell % map.cols), map.cols, factor);
+            *is_free &= cell != index && !middle.any(|place| taken.get(place).is_some_and(|taken| *taken));
+        }
+        found.push(Region { peak: *peak, place, bounds: bounds(&taken, map.cols * factor, factor) });
+    }
+    found
+}
+
+/// 0 at the map's median, 1 at the peak.
+fn share_of_peak(map: &Grid, (row, col): (usize, usize)) -> Grid {
+    let median = map.median();
+    let range = (map.at(row as isize, col as isize) - median).max(1e-6);
+    Grid { values: map.values.iter().map(|value| (value - median) / range).collect(), ..*map }
+}
+
+fn mixture(first: &Grid, second: &Grid, weight: f32) -> Grid {
+    let mixed = first.values.iter().zip(&second.values).map(|(a, b)| weight * a + (1.0 - weight) * b);
+    Grid { values: mixed.collect(), ..*second }
+}
+
+/// Which places are connected to the middle of the peak's cell and at least `floor`. That middle is taken whatever it holds.
+fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32) -> Vec<bool> {
+    let mut stack: Vec<(usize, bool)> =
+        middle_places((row, col), fine.cols / factor, factor).map(|place| (place, true)).collect();
+    let mut taken = vec![false; fine.values.len()];
+    while let Some((place, is_start)) = stack.pop() {
+        let reaches = is_start || fine.values.get(place).is_some_and(|value| *value >= floor);
+        let Some(is_taken) = taken.get_mut(place) else { continue };
+        if *is_taken || !reaches {
+            continue;
+        }
+        *is_taken = true;
+        let col = place % fine.cols;
+        if col > 0 {
+            stack.push((place - 1, false));
+        }
+        if col + 1 < fine.cols {
+            stack.push((place + 1, false));
+        }
+        if place >= fine.cols {
+            stack.push((place - fine.cols, false));
+        }
+        stack.push((place + fine.cols, false));
+    }
+    taken
+}
+
+/// The four places around a cell's centre (all of them, so that a mirrored map is read at the mirrored places).
+fn middle_places((row, col): (usize, usize), cols: usize, factor: usize) -> impl Iterator<Item = usize> {
+    let middle = move |cell: usize| [cell * factor + (factor - 1) / 2, cell * factor + factor / 2];
+    middle(row).into_iter().flat_map(move |row| middle(col).map(move |col| row * cols * factor + col))
+}
+
+/// Bounds of what was taken, in cells of `factor` places.
+fn bounds(taken: &[bool], fine_cols: usize, factor: usize) -> PixelBox {
+    let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
+    for (place, _) in taken.iter().enumerate().filter(|(_, taken)| **taken) {
+        let (row, col) = (place / fine_cols, place % fine_cols);
+        (left, right, top, bottom) = (left.min(col), right.max(col), top.min(row), bottom.max(row));
+    }
+    let cells = |places: usize| places as f32 / factor as f32;
+    PixelBox { x0: cells(left), y0: cells(top), x1: cells(right + 1), y1: cells(bottom + 1) }
+}
+
+/// Bilinear, `factor` places a cell both ways, cell centres kept in place.
+fn upsampled(map: &Grid, factor: usize) -> Grid {
+    let (rows, cols) = (map.rows * factor, map.cols * factor);
+    let place = |index: usize| {
+        let exact = (index as f32 + 0.5) / factor as f32 - 0.5;
+        (exact.floor() as isize, exact - exact.floor())
+    };
+    let mut values = Vec::with_capacity(rows * cols);
+    for (row, down) in (0..rows).map(place) {
+        for (col, right) in (0..cols).map(place) {
+            let above = map.at(row, col) * (1.0 - right) + map.at(row, col + 1) * right;
+            let below = map.at(row + 1, col) * (1.0 - right) + map.at(row + 1, col + 1) * right;
+            values.push(above * (1.0 - down) + below * down);
+        }
+    }
+    Grid { rows, cols, values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn mirrored(map: &Grid) -> Grid {
+        let values = map.values.chunks_exact(map.cols).flat_map(|row| row.iter().rev().copied()).collect();
+        Grid { values, ..*map }
+    }
+
+    /// All values differ: which of two equal peaks comes first is nobody's business.
+    fn any_map() -> impl Strategy<Value = Grid> {
+        // Steps of 1/64: sums of interpolation weights are then exact, and mirrored maps compare bit for bit.
+        Just((0..48u8).map(|v| f32::from(v) / 64.0).collect::<Vec<f32>>()).prop_shuffle().prop_map(|values| Grid {
+            rows: 6,
+            cols: 8,
+            values,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_mirrored_map_gives_mirrored_boxes(map in any_map()) {
+            let settings = Settings::default();
+            let mut plain: Vec<PixelBox> = regions(&map, |_, _| None, &settings).into_iter().map(|r| r.bounds).collect();
+            let mut back: Vec<PixelBox> = regions(&mirrored(&map), |_, _| None, &settings)
+                .into_iter()
+                .map(|Region { bounds: PixelBox { x0, y0, x1, y1 }, .. }| PixelBox { x0: 8.0 - x1, y0, x1: 8.0 - x0, y1 })
+                .collect();
+            let order = |a: &PixelBox, b: &PixelBox| {
+                [a.x0, a.y0, a.x1, a.y1].partial_cmp(&[b.x0, b.y0, b.x1, b.y1]).unwrap()
+            };
+            plain.sort_by(order);
+            back.sort_by(order);
+            prop_assert_eq!(plain, back);
+        }
+
+        #[test]
+        fn regions_lie_inside_and_come_highest_first(map in any_map()) {
+            let found = regions(&map, |_, _| None, &Settings::default());
+            prop_assert!(!found.is_empty());
+            prop_assert!(found.is_sorted_by(|a, b| a.peak >= b.peak));
+            for Region { bounds, .. } in found {
+                prop_assert!(bounds.x0 >= 0.0 && bounds.y0 >= 0.0 && bounds.x1 <= 8.0 && bounds.y1 <= 6.0 && bounds.area() > 0.0);
+            }
+        }
+    }
+
+    /// Draws what the map shows, without the shaping of boxes.
+    fn plain() -> Settings {
+        Settings { width_share: 1.0, lowered_cells: 0.0, ..Settings::default() }
+    }
+
+    #[test]
+    fn two_things_make_two_boxes_where_they_are() {
+        let mut map = Grid { rows: 6, cols: 8, values: vec![0.0; 48] };
+        for (row, col, value) in [(1, 1, 1.0), (1, 2, 1.0), (2, 1, 1.0), (2, 2, 1.0), (4, 6, 0.9)] {
+            map.values[row * 8 + col] = value;
+        }
+        let found = regions(&map, |_, _| None, &plain());
+        assert_eq!(found.len(), 2);
+        let big = found[0].box_in_image((6, 8), (800, 600), &plain());
+        assert!(big.contains(200.0, 200.0) && !big.contains(450.0, 200.0), "{big:?}");
+        assert!(big.iou(&PixelBox { x0: 100.0, y0: 100.0, x1: 300.0, y1: 300.0 }) > 0.5, "{big:?}");
+        assert!(found[1].box_in_image((6, 8), (800, 600), &plain()).contains(650.0, 450.0));
+    }
+
+    #[test]
+    fn what_is_like_the_peak_belongs_to_it() {
+        let mut map = Grid { rows: 6, cols: 8, values: vec![0.0; 48] };
+        map.values[2 * 8 + 2] = 1.0;
+        let alike = |_, _| {
+            let values = (0..48)
+                .map(|place| if (1..5).contains(&(place / 8)) && (1..4).contains(&(place % 8)) { 1.0 } else { 0.0 });
+            Some(Grid { rows: 6, cols: 8, values: values.collect() })
+        };
+        let lone = regions(&map, |_, _| None, &plain())[0].bounds;
+        let whole = regions(&map, alike, &plain())[0].bounds;
+        let truth = PixelBox { x0: 1.0, y0: 1.0, x1: 4.0, y1: 5.0 };
+        assert!(whole.iou(&truth) > 0.7 && whole.iou(&truth) > lone.iou(&truth) + 0.2, "{whole:?} {lone:?}");
+    }
+
+    #[test]
+    fn flat_and_empty_maps_do_no_harm() {
+        let flat = Grid { rows: 6, cols: 8, values: vec![0.25; 48] };
+        assert!(!regions(&flat, |_, _| None, &Settings::default()).is_empty());
+        assert!(regions(&Grid { rows: 0, cols: 0, values: Vec::new() }, |_, _| None, &Settings::default()).is_empty());
+        let broken = Grid { rows: 6, cols: 8, values: vec![f32::NAN; 48] };
+        assert!(!regions(&broken, |_, _| None, &Settings::default()).is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! Building the sessions that a set of modalities needs, on two threads, each proven on a probe.
+
+use std::sync::Mutex;
+
+use super::EncodersError;
+use super::pack::Pack;
+use super::preprocess::log_mel::{LogMel, LogMelSettings};
+use super::preprocess::text::TextTokens;
+use super::session::{InputSpec, Onnx, Output, Session};
+use crate::modality::Modality;
+
+/// Threads that load. More would not help: the text and image models take most of the time.
+const LOADERS: usize = 2;
+
+/// One session's place. Image, thermal and depth share `Frame`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Frame,
+    Map,
+    Sound,
+    Motion,
+    Words,
+}
+
+impl Slot {
+    /// What a modality needs, slowest to load first.
+    pub(super) const fn of(modality: Modality) -> &'static [Self] {
+        match modality {
+            Modality::Text => &[Self::Words],
+            Modality::Image => &[Self::Map, Self::Frame],
+            Modality::Thermal | Modality::Depth => &[Self::Frame],
+            Modality::Audio => &[Self::Sound],
+            Modality::Imu => &[Self::Motion],
+        }
+    }
+}
+
+/// A session with what its preprocessing keeps.
+pub(super) enum Loaded {
+    Frame(Session),
+    Map(Session),
+    Sound(Box<LogMel>, Session),
+    Motion(Session),
+    Words(Box<TextTokens>, Session),
+}
+
+impl Loaded {
+    pub(super) const fn slot(&self) -> Slot {
+        match self {
+            Self::Frame(_) => Slot::Frame,
+            Self::Map(_) => Slot::Map,
+            Self::Sound(..) => Slot::Sound,
+            Self::Motion(_) => Slot::Motion,
+            Self::Words(..) => Slot::Words,
+        }
+    }
+}
+
+/// What a loader does next.
+enum Job {
+    Load(Slot),
+    /// Only look at the digest of a file that nothing loads now.
+    Check(String),
+}
+
+/// Loads `slots` and checks the digests of all other files of the pack if `check_others`.
+///
+/// # Errors
+/// The first fault in the order of the jobs.
+pub(super) fn load(pack: &Pack, slots: &[Slot], check_others: bool) -> Result<Vec<Loaded>, EncodersError> {
+    let used: Vec<&str> = slots.iter().flat_map(|slot| files_of(pack, *slot)).collect();
+    let others = pack.manifest.files.keys().filter(|file| check_others && !used.contains(&file.as_str()));
+    let others = others.filter(|file| **file != pack.manifest.bank.file).map(|file| Job::Check(file.clone()));
+    let jobs: Vec<Job> = slots.iter().map(|slot| Job::Load(*slot)).chain(others).collect();
+    let (next, done) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some((place, job)) = next.lock().ok().and_then(|mut jobs| jobs.next()) {
+                let result = run(pack, job);
+                if let Ok(mut done) = done.lock() {
+                    done.push((place, result));
+                }
+            }
+        };
+        for _ in 1..LOADERS.min(jobs.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().filter_map(|(_, result)| result.transpose()).collect()
+}
+
+fn run(pack: &Pack, job: &Job) -> Result<Option<Loaded>, EncodersError> {
+    match job {
+        Job::Load(Slot::Frame) => frame(pack).map(|session| Some(Loaded::Frame(session))),
+        Job::Load(Slot::Map) => map(pack).map(|session| Some(Loaded::Map(session))),
+        Job::Load(Slot::Sound) => sound(pack).map(Some),
+        Job::Load(Slot::Motion) => motion(pack).map(Some),
+        Job::Load(Slot::Words) => words(pack).map(Some),
+        Job::Check(file) => pack.read(file).map(|_| None),
+    }
+}
+
+fn files_of(pack: &Pack, slot: Slot) -> Vec<&str> {
+    let manifest = &pack.manifest;
+    let text = || manifest.text.as_ref().map(|m| [m.file.as_str(), m.tokenizer.as_str()]);
+    match slot {
+        Slot::Frame | Slot::Map => manifest.image.iter().map(|m| m.file.as_str()).collect(),
+        Slot::Sound => manifest.audio.iter().map(|m| m.file.as_str()).collect(),
+        Slot::Motion => manifest.imu.iter().map(|m| m.file.as_str()).collect(),
+        Slot::Words => text().into_iter().flatten().collect(),
+    }
+}
+
+fn frame(pack: &Pack) -> Result<Session, EncodersError> {
+    let image = pack.manifest.image.as_ref().ok_or(EncodersError::NoEncoder(Modality::Image))?;
+    let [height, width] = image.embed_size;
+    let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
+    proven(pack, &image.file, input, &image.embedding, &[1, pack.dim()])
+}
+
+fn map(pack: &Pack) -> Result<Session, EncodersError> {
+    let image = pack.manifest.image.as_ref().ok_or(EncodersError::NoEncoder(Modality::Image))?;
+    let [height, width] = image.map_size;
+    let (rows, cols) = pack.grid().unwrap_or_default();
+    let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
+    proven(pack, &image.file, input, &image.patches, &[1, pack.dim(), rows, cols])
+}
+
+fn sound(pack: &Pack) -> Result<Loaded, EncodersError> {
+    let audio = pack.manifest.audio.as_ref().ok_or(EncodersError::NoEncoder(Modality::Audio))?;
+    let log_mel = LogMel::new(LogMelSettings {
+        sample_rate_hz: audio.sample_rate_hz,
+        frame_length_ms: audio.frame_length_ms,
+        frame_shift_ms: audio.frame_shift_ms,
+        mel_bins: audio.mel_bins,
+        target_frames: audio.target_frames,
+        mean: audio.mean,
+        std: audio.std,
+    });
+    let input = InputSpec::f32(&audio.input, &[1, 1, audio.mel_bins, audio.target_frames]);
+    let session = proven(pack, &audio.file, input, &audio.embedding, &[1, pack.dim()])?;
+    Ok(Loaded::Sound(Box::new(log_mel), session))
+}
+
+fn motion(pack: &Pack) -> Result<Loaded, EncodersError> {
+    let imu = pack.manifest.imu.as_ref().ok_or(EncodersError::NoEncoder(Modality::Imu))?;
+    let input = InputSpec::f32(&imu.input, &[1, 6, imu.window_readings()]);
+    proven(pack, &imu.file, input, &imu.embedding, &[1, pack.dim()]).map(Loaded::Motion)
+}
+
+fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
+    let text = pack.manifest.text.as_ref().ok_or(EncodersError::NoEncoder(Modality::Text))?;
+    let tokens = TextTokens::new(&pack.read(&text.tokenizer)?, text.max_tokens)
+        .map_err(|why| pack.fault(&text.tokenizer, why))?;
+    let shape = [1, text.max_tokens];
+    let inputs = [InputSpec::i64(&text.input_ids, &shape), InputSpec::i64(&text.attention_mask, &shape)];
+    let session = built(pack, &text.file, &inputs, &text.embedding)?;
+    let (ids, mask) = tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
+    check(pack, &text.file, session.run_tokens(&ids, &mask), &[1, pack.dim()])?;
+    Ok(Loaded::Words(Box::new(tokens), session))
+}
+
+fn built(pack: &Pack, file: &str, inputs: &[InputSpec], output: &str) -> Result<Session, EncodersError> {
+    let bytes = pack.read(file)?;
+    let onnx = Onnx::parse(&bytes).map_err(|why| pack.fault(file, why))?;
+    drop(bytes);
+    let shapes = || inputs.iter().map(|i| format!("{} {:?}", i.name, i.shape)).collect::<Vec<_>>().join(", ");
+    onnx.session(inputs, output)
+        .map_err(|why| pack.fault(file, format!("cannot run with the manifest's input {}: {why}", shapes())))
+}
+
+/// A session of f32 whose output on a probe has the right shape and is finite.
+fn proven(pack: &Pack, file: &str, input: InputSpec, output: &str, shape: &[usize]) -> Result<Session, EncodersError> {
+    let count = input.shape.iter().product::<usize>();
+    let session = built(pack, file, &[input], output)?;
+    // Anything but constant will do: a constant input can hide what a normalisation divides by.
+    let probe: Vec<f32> = (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    check(pack, file, session.run(&probe), shape)?;
+    Ok(session)
+}
+
+fn check(pack: &Pack, file: &str, output: Result<Output, String>, shape: &[usize]) -> Result<(), EncodersError> {
+    let output = output.map_err(|why| pack.fault(file, format!("fails on the built-in probe: {why}")))?;
+    if output.shape != shape {
+        return Err(pack
+            .fault(file, format!("gives {:?} instead of {shape:?}: the manifest and the model differ", output.shape)));
+    }
+    if output.values.iter().any(|v| !v.is_finite()) {
+        return Err(pack.fault(file, "gives values that are not finite on the built-in probe: build the pack anew"));
+    }
+    if output.values.iter().all(|v| v.abs() < f32::MIN_POSITIVE) {
+        return Err(pack.fault(file, "gives nothing but zeros on the built-in probe: build the pack anew"));
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The life of every event: idle → candidate → active → ended.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{EndReason, Event, Evidence, IdSource, Phase, Settings};
+use crate::geometry::PixelBox;
+use crate::modality::SensorId;
+use crate::prompts::PromptId;
+use crate::time::{MonoTime, NANOS_PER_SEC};
+
+/// Turns evidence, window by window, into events, one at a time for each prompt and sensor.
+#[derive(Debug)]
+pub struct Episodes {
+    settings: Settings,
+    ids: IdSource,
+    /// Ordered, so that a replay ends events in the same order.
+    tracks: BTreeMap<(PromptId, SensorId), Track>,
+}
+
+/// What one prompt did at one sensor.
+#[derive(Debug)]
+struct Track {
+    /// Calibrated scores of the last windows, oldest first.
+    recent: VecDeque<f32>,
+    last_index: u64,
+    last_end: MonoTime,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle { not_before: MonoTime },
+    Candidate { onset: MonoTime, since: MonoTime },
+    Active(Box<Active>),
+}
+
+#[derive(Debug)]
+struct Active {
+    event: Event,
+    since: MonoTime,
+    quiet_since: Option<MonoTime>,
+    told_at: MonoTime,
+    told_box: Option<PixelBox>,
+}
+
+const FOREVER_AGO: MonoTime = MonoTime::from_nanos(i64::MIN);
+
+impl Episodes {
+    /// Nothing is going on yet.
+    #[must_use]
+    pub const fn new(settings: Settings, ids: IdSource) -> Self {
+        Self { settings, ids, tracks: BTreeMap::new() }
+    }
+
+    /// Takes what one window said about one prompt. Windows that come again or out of order are passed over.
+    pub fn push(&mut self, evidence: &Evidence) -> Vec<Event> {
+        let key = (evidence.prompt.clone(), evidence.sensor.clone());
+        let track = self.tracks.entry(key).or_insert_with(|| Track {
+            recent: VecDeque::new(),
+            last_index: 0,
+            last_end: FOREVER_AGO,
+            state: State::Idle { not_before: FOREVER_AGO },
+        });
+        if track.last_end > FOREVER_AGO && evidence.window_index <= track.last_index {
+            return Vec::new();
+        }
+        track.remember(evidence, &self.settings);
+        track.step(evidence, &self.settings, &mut self.ids).into_iter().collect()
+    }
+
+    /// Lets time pass: ends what lasted too long, and what no window has spoken of for `stale_secs`.
+    pub fn advance(&mut self, now: MonoTime) -> Vec<Event> {
+        let Settings { stale_secs, max_len_secs, .. } = self.settings;
+        let mut ended = Vec::new();
+        for track in self.tracks.values_mut() {
+            if secs_between(track.last_end, now) >= stale_secs {
+                ended.extend(track.close(EndReason::SourceLost, FOREVER_AGO));
+            } else if matches!(&track.state, State::Active(active) if secs_between(active.since, now) >= max_len_secs) {
+                ended.extend(track.close(EndReason::Timeout, FOREVER_AGO));
+            }
+        }
+        ended
+    }
+
+    /// The sensor stopped: its events end.
+    pub fn source_lost(&mut self, sensor: &SensorId, _at: MonoTime) -> Vec<Event> {
+        self.end_where(EndReason::SourceLost, |_, of| of == sensor)
+    }
+
+    /// The prompt was taken away or changed: its events end.
+    pub fn prompt_removed(&mut self, prompt: &str, _at: MonoTime) -> Vec<Event> {
+        self.end_where(EndReason::PromptRemoved, |of, _| &**of == prompt)
+    }
+
+    /// perceptd stops: every event ends.
+    pub fn shutdown(&mut self, _at: MonoTime) -> Vec<Event> {
+        self.end_where(EndReason::Shutdown, |_, _| true)
+    }
+
+    /// Events that are going on, in order of prompt and sensor.
+    pub fn open_events(&self) -> impl Iterator<Item = &Event> {
+        self.tracks.values().filter_map(|track| match &track.state {
+            State::Active(active) => Some(&active.event),
+            _ => None,
+        })
+    }
+
+    fn end_where(&mut self, reason: EndReason, which: impl Fn(&PromptId, &SensorId) -> bool) -> Vec<Event> {
+        let gone = self.tracks.extract_if(.., |(prompt, sensor), _| which(prompt, sensor));
+        gone.filter_map(|(_, mut track)| track.close(reason, FOREVER_AGO)).collect()
+    }
+}
+
+impl Track {
+    fn remember(&mut self, evidence: &Evidence, settings: &Settings) {
+        if secs_between(self.last_end, evidence.span.end) >= settings.stale_secs {
+            self.recent.clear();
+        }
+        self.last_index = evidence.window_index;
+        self.last_end = evidence.span.end;
+        self.recent.push_back(evidence.score.calibrated);
+        while self.recent.len() > settings.median_windows.max(1) {
+            self.recent.pop_front();
+        }
+    }
+
+    fn step(&mut self, evidence: &Evidence, settings: &Settings, ids: &mut IdSource) -> Option<Event> {
+        let (enter, at) = (evidence.score.threshold, evidence.span.end);
+        let median = self.median(settings.median_windows);
+        match &mut self.state {
+            State::Idle { not_before } if evidence.score.fires() && at >= *not_before => {
+                self.state = State::Candidate { onset: evidence.span.start, since: at };
+            }
+            State::Candidate { .. } if self.recent.iter().all(|score| *score < enter) => {
+                self.state = State::Idle { not_before: FOREVER_AGO };
+            }
+            State::Active(_) => return self.step_active(evidence, median, settings),
+            _ => {}
+        }
+        match self.state {
+            State::Candidate { onset, since } if median >= enter && secs_between(since, at) >= settings.min_on_secs => {
+                let id = ids.id(&evidence.prompt, &evidence.sensor, onset);
+                let active = Active::open(evidence, id, onset, since);
+                let event = active.event.clone();
+                self.state = State::Active(Box::new(active));
+                Some(event)
+            }
+            _ => None,
+        }
+    }
+
+    fn step_active(&mut self, evidence: &Evidence, median: f32, settings: &Settings) -> Option<Event> {
+        let State::Active(active) = &mut self.state else { return None };
+        let at = evidence.span.end;
+        let exit = settings.exit_threshold(evidence.score.threshold);
+        active.take(evidence, exit);
+        if median >= exit {
+            active.quiet_since = None;
+        } else if secs_between(*active.quiet_since.get_or_insert(at), at) >= settings.min_off_secs {
+            return self.close(EndReason::Quiet, at.shifted(nanos(settings.cooldown_secs)));
+        }
+        if secs_between(active.since, at) >= settings.max_len_secs {
+            return self.close(EndReason::Timeout, FOREVER_AGO);
+        }
+        active.update_due(at, settings).then(|| active.tell(Phase::Update, at))
+    }
+
+    /// Ends what is going on; a candidate is forgotten. After a timeout what goes on may open the next event at once.
+    fn close(&mut self, reason: EndReason, not_before: MonoTime) -> Option<Event> {
+        let state = std::mem::replace(&mut self.state, State::Idle { not_before });
+        match state {
+            State::Active(mut active) => Some(active.tell(Phase::End(reason), self.last_end)),
+            State::Idle { not_before } => {
+                self.state = State::Idle { not_before };
+                None
+            }
+            State::Candidate { .. } => None,
+        }
+    }
+
+    /// Median of the last `windows` scores; windows that are not there yet count as silent.
+    fn median(&self, windows: usize) -> f32 {
+        let mut sorted: Vec<f32> = self.recent.iter().copied().collect();
+        sorted.resize(windows.max(1), 0.0);
+        sorted.sort_by(f32::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+impl Active {
+    fn open(evidence: &Evidence, id: uuid::Uuid, onset: MonoTime, since: MonoTime) -> Self {
+        let event = Event {
+            id,
+            revision: 1,
+            phase: Phase::New,
+            prompt: evidence.prompt.clone(),
+            sensor: evidence.sensor.clone(),
+            modality: evidence.modality,
+            onset,
+            last_support: evidence.span.end,
+            score: evidence.score,
+            best: evidence.score,
+            boxes: evidence.boxes.clone(),
+            frame_size_px: evidence.frame_size_px,
+        };
+        let told_box = first_box(&event);
+        Self { event, since, quiet_since: None, told_at: evidence.span.end, told_box }
+    }
+
+    /// The window's evidence into the event's state.
+    fn take(&mut self, evidence: &Evidence, exit: f32) {
+        let event = &mut self.event;
+        event.score = evidence.score;
+        if evidence.score.worst_first(&event.best).is_gt() {
+            event.best = evidence.score;
+        }
+        if evidence.score.calibrated >= exit {
+            event.last_support = evidence.span.end;
+        }
+        if !evidence.boxes.is_empty() {
+            event.boxes.clone_from(&evidence.boxes);
+            event.frame_size_px = evidence.frame_size_px;
+        }
+    }
+
+    fn update_due(&self, at: MonoTime, settings: &Settings) -> bool {
+        let moved = match (self.told_box, first_box(&self.event)) {
+            (Some(told), Some(now)) => told.iou(&now) < settings.moved_iou,
+            (None, Some(_)) => true,
+            _ => false,
+        };
+        moved || secs_between(self.told_at, at) >= settings.update_secs
+    }
+
+    fn tell(&mut self, phase: Phase, at: MonoTime) -> Event {
+        self.event.revision += 1;
+        self.event.phase = phase;
+        self.told_at = at;
+        self.told_box = first_box(&self.event);
+        self.event.clone()
+    }
+}
+
+fn first_box(event: &Event) -> Option<PixelBox> {
+    event.boxes.first().map(|(place, _)| *place)
+}
+
+fn secs_between(earlier: MonoTime, later: MonoTime) -> f64 {
+    later.nanos_since(earlier) as f64 / NANOS_PER_SEC as f64
+}
+
+fn nanos(secs: f64) -> i64 {
+    (secs * NANOS_PER_SEC as f64) as i64
+}
