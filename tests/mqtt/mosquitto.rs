@@ -23,6 +23,7 @@ impl Mosquitto {
         BrokerAddress { host: "127.0.0.1".to_owned(), port: self.port }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "mosquitto does not say when it listens")]
     pub(crate) fn restart(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");
         let text =
