@@ -2,6 +2,7 @@
 
 mod gate;
 mod mosquitto;
+mod python;
 mod robot;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +126,11 @@ async fn a_short_cut_is_a_new_birth_and_no_will() {
     let robot = Robot::start(gate.address(), |settings| settings.will_delay = Duration::from_secs(2));
     let first = ear.next_status().await;
     gate.cut();
-    let second = ear.next_status().await;
+    let mut second = ear.next_status().await;
+    while second.seq == first.seq {
+        // The cut came before the acknowledgement, so the first birth is said twice: QoS 1 is at least once.
+        second = ear.next_status().await;
+    }
     assert_eq!(second.state, "running");
     assert!(second.session_number > first.session_number && second.seq > first.seq);
     assert!(
@@ -167,6 +172,31 @@ async fn vectors_do_not_pile_up_behind_a_dead_broker_and_events_do() {
 }
 
 #[tokio::test]
+async fn a_replay_drops_no_vector_at_any_speed() {
+    let mosquitto = Mosquitto::start();
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let robot = Robot::start_as(mosquitto.address(), true, |_| {});
+    let (mut robot, count) = (robot, 300);
+    robot = tokio::task::spawn_blocking(move || {
+        assert!(robot.publisher.wait_until_connected(Duration::from_secs(10)));
+        for index in 0..count {
+            robot.say_embedding("front", index);
+        }
+        robot
+    })
+    .await
+    .unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < count as usize {
+        if let Heard::Embedding(embedding) = ear.next().await {
+            heard.push((embedding.window_index, embedding.seq));
+        }
+    }
+    assert_eq!(heard, (0..count).map(|index| (index, index + 1)).collect::<Vec<_>>());
+    robot.stop().await;
+}
+
+#[tokio::test]
 async fn events_outlive_a_broker_that_is_killed() {
     let mut mosquitto = Mosquitto::start();
     let mut ear = Ear::connected(mosquitto.address()).await;
@@ -203,6 +233,13 @@ async fn events_outlive_a_broker_that_is_killed() {
     for (id, seen) in &first_seen {
         assert_eq!(seen, &(1..=revisions).collect::<Vec<_>>(), "event {id} ({duplicates} duplicates in all)");
     }
+    soon(async {
+        // One that was heard but not acknowledged may have met a broker without its subscriber; it is offered once more.
+        while robot.publisher.outbox_len() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     assert_eq!(robot.stop().await.undelivered, 0);
 }
 
@@ -219,4 +256,29 @@ async fn a_stop_waits_for_events_but_not_for_ever() {
     let robot = Robot::start(mosquitto::nobody(), |settings| settings.flush = Duration::from_millis(300));
     robot.publisher.event(&event(1, 1, "dog")).unwrap();
     assert_eq!(robot.stop().await.undelivered, 1);
+}
+
+#[tokio::test]
+async fn a_python_subscriber_understands_it_all() {
+    let mosquitto = Mosquitto::start();
+    let robot = Robot::start(mosquitto.address(), |_| {});
+    let Some(ear) = python::listen(&mosquitto.address(), 4) else {
+        eprintln!("skipped: no .venv with tests/requirements.txt (tests/run makes it)");
+        return;
+    };
+    for index in 0..20 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        robot.say_embedding("front", index);
+        robot.say_joint(index);
+        robot.publisher.event(&event(1, u32::try_from(index).unwrap() + 1, "dog")).unwrap();
+    }
+    let output = soon(ear).await.unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{stderr}");
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for message in ["Status", "Embedding", "JointEmbedding", "Event"] {
+        let full = format!("perceptd.v1.{message}");
+        assert!(lines.iter().any(|line| line["message"] == full.as_str()), "no {full} in\n{stdout}\n{stderr}");
+    }
+    robot.stop().await;
 }

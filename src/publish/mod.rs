@@ -12,6 +12,7 @@ mod heard;
 mod outbox;
 mod post;
 mod presence;
+mod publisher;
 mod subscriber;
 mod topics;
 mod wire;
@@ -26,13 +27,13 @@ use crate::time::{MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
 pub use broker::{BrokerError, EmbeddedBroker};
-pub use desk::Publisher;
 pub use heard::{
     Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
     HeardSensorInfo, HeardStatus,
 };
 pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
 pub use post::{Farewell, Post};
+pub use publisher::Publisher;
 pub use subscriber::{Subscriber, SubscriberSettings};
 pub use topics::{ALL_ROBOTS, Class, Qos, Rule, TABLE, Topics, class_of};
 

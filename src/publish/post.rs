@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::client::{Client, Link, MAX_PACKET_BYTES, Receipt, Will};
-use super::desk::{Message, Publisher, Ticket};
+use super::desk::{Message, Ticket};
 use super::outbox::Outcome;
+use super::publisher::Publisher;
 use super::{PublishError, PublishSettings};
 use crate::time::{self, MonoTime, NANOS_PER_SEC};
 
@@ -60,7 +61,7 @@ impl Post {
     fn rounds(&self, first_session: u64) -> Rounds {
         let (presence, topic) = {
             let desk = self.publisher.desk();
-            (desk.presence().clone(), desk.status_topic())
+            (desk.presence().clone(), desk.topics().status())
         };
         let will = Will { presence, topic, delay: self.settings.will_delay };
         Rounds {
@@ -88,6 +89,7 @@ impl Rounds {
     /// or `deadline`. Dropping it between turns loses nothing.
     async fn turn(&mut self, deadline: Option<MonoTime>) -> Result<(), PublishError> {
         self.offer();
+        self.publisher.announce();
         let due = self.publisher.desk().outbox().next_due();
         let alarm = [due, deadline].into_iter().flatten().min();
         tokio::select! {
@@ -101,9 +103,11 @@ impl Rounds {
 
     fn relink(&mut self, link: Link) {
         self.link = link;
-        if let Link::Up { session_number, .. } = link {
-            self.publisher.desk().connected(session_number, time::now());
+        match link {
+            Link::Up { session_number, .. } => self.publisher.desk().connected(session_number, time::now()),
+            Link::Down => self.publisher.desk().disconnected(),
         }
+        self.publisher.announce();
     }
 
     fn settle(&self, settled: Result<(Ticket, Outcome), tokio::task::JoinError>) {

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub struct Gate {
+pub(crate) struct Gate {
     address: BrokerAddress,
     /// Number of the cut, and whether connections are let in.
     state: Arc<watch::Sender<(u32, bool)>>,
@@ -15,11 +15,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub async fn open(broker: BrokerAddress) -> Self {
+    pub(crate) async fn open(broker: BrokerAddress) -> Self {
         Self::new(broker, true).await
     }
 
-    pub async fn closed(broker: BrokerAddress) -> Self {
+    pub(crate) async fn closed(broker: BrokerAddress) -> Self {
         Self::new(broker, false).await
     }
 
@@ -31,16 +31,16 @@ impl Gate {
         Self { address, state, task }
     }
 
-    pub fn address(&self) -> BrokerAddress {
+    pub(crate) fn address(&self) -> BrokerAddress {
         self.address.clone()
     }
 
     /// Breaks every connection; new ones are let in.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.send_modify(|state| state.0 += 1);
     }
 
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.state.send_modify(|state| state.1 = true);
     }
 }

@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use perceptd::publish::BrokerAddress;
 
-pub struct Mosquitto {
+pub(crate) struct Mosquitto {
     port: u16,
     folder: tempfile::TempDir,
     child: Option<Child>,
 }
 
 impl Mosquitto {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut broker = Self { port: free_port(), folder: tempfile::tempdir().unwrap(), child: None };
         broker.restart();
         broker
     }
 
-    pub fn address(&self) -> BrokerAddress {
+    pub(crate) fn address(&self) -> BrokerAddress {
         BrokerAddress { host: "127.0.0.1".to_owned(), port: self.port }
     }
 
-    pub fn restart(&mut self) {
+    #[expect(clippy::disallowed_methods, reason = "mosquitto does not say when it listens")]
+    pub(crate) fn restart(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");
         let text =
             format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\n", self.port);
@@ -45,7 +46,7 @@ impl Mosquitto {
         panic!("mosquitto does not listen on port {}", self.port);
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -60,7 +61,7 @@ impl Drop for Mosquitto {
 }
 
 /// An address where nothing listens.
-pub fn nobody() -> BrokerAddress {
+pub(crate) fn nobody() -> BrokerAddress {
     BrokerAddress { host: "127.0.0.1".to_owned(), port: free_port() }
 }
 

@@ -22,15 +22,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Longer than anything here should take.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it took too long")
 }
 
-pub fn sensor(name: &str) -> SensorId {
+pub(crate) fn sensor(name: &str) -> SensorId {
     SensorId::new(name).unwrap()
 }
 
-pub fn event(id: u128, revision: u32, prompt: &str) -> Event {
+pub(crate) fn event(id: u128, revision: u32, prompt: &str) -> Event {
     let score = Score { raw: 0.1, calibrated: 0.9, threshold: 0.5, bank_revision: 1 };
     Event {
         id: uuid::Uuid::from_u128(id),
@@ -48,15 +48,19 @@ pub fn event(id: u128, revision: u32, prompt: &str) -> Event {
     }
 }
 
-pub struct Robot {
-    pub publisher: Publisher,
-    pub telemetry: Telemetry,
+pub(crate) struct Robot {
+    pub(crate) publisher: Publisher,
+    pub(crate) telemetry: Telemetry,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<Farewell, PublishError>>,
 }
 
 impl Robot {
-    pub fn start(broker: BrokerAddress, change: impl FnOnce(&mut PublishSettings)) -> Self {
+    pub(crate) fn start(broker: BrokerAddress, change: impl FnOnce(&mut PublishSettings)) -> Self {
+        Self::start_as(broker, false, change)
+    }
+
+    pub(crate) fn start_as(broker: BrokerAddress, replay: bool, change: impl FnOnce(&mut PublishSettings)) -> Self {
         let mut settings = PublishSettings::new(broker, "fleet", "robot");
         settings.reconnect = (Duration::from_millis(50), Duration::from_millis(200));
         change(&mut settings);
@@ -68,7 +72,7 @@ impl Robot {
             dim: 4,
             sensors: vec![(sensor("front"), Modality::Image), (sensor("mic"), Modality::Audio)],
             started_at: perceptd::time::now(),
-            replay: false,
+            replay,
         };
         let (publisher, post) = publish::open(settings, parts).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -76,7 +80,7 @@ impl Robot {
         Self { publisher, telemetry, stop, task }
     }
 
-    pub fn say_embedding(&self, name: &str, window_index: u64) {
+    pub(crate) fn say_embedding(&self, name: &str, window_index: u64) {
         let vector = Arc::from([0.5, 0.5, 0.5, 0.5]);
         let embedding = Embedding { space: "space-1".into(), modality: Modality::Image, vector };
         self.publisher.embedding(&EmbeddingReading {
@@ -88,7 +92,7 @@ impl Robot {
         });
     }
 
-    pub fn say_joint(&self, index: u64) {
+    pub(crate) fn say_joint(&self, index: u64) {
         let space: SpaceId = "space-1".into();
         let shares =
             [JointPart { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
@@ -96,39 +100,39 @@ impl Robot {
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
     }
 
-    pub fn say_health(&self) {
+    pub(crate) fn say_health(&self) {
         let at = perceptd::time::now();
         self.publisher.health(&HealthReading { at, queues: Vec::new(), memory_bytes: 1, cpu_nanos: 1 });
     }
 
-    pub async fn stop(self) -> Farewell {
+    pub(crate) async fn stop(self) -> Farewell {
         self.stop.send(()).unwrap();
         soon(self.task).await.unwrap().unwrap()
     }
 
     /// Goes without a word.
-    pub async fn crash(self) {
+    pub(crate) async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
 }
 
 /// perceptd's own subscriber.
-pub struct Ear(Subscriber);
+pub(crate) struct Ear(Subscriber);
 
 impl Ear {
-    pub async fn connected(broker: BrokerAddress) -> Self {
+    pub(crate) async fn connected(broker: BrokerAddress) -> Self {
         let settings = SubscriberSettings { broker, credentials: None, filter: ALL_ROBOTS.to_owned() };
         let mut ear = Self(Subscriber::new(settings));
         while ear.next().await != Heard::Connected {}
         ear
     }
 
-    pub async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         soon(self.0.next()).await
     }
 
-    pub async fn next_status(&mut self) -> HeardStatus {
+    pub(crate) async fn next_status(&mut self) -> HeardStatus {
         loop {
             if let Heard::Status(status) = self.next().await {
                 return status;
@@ -136,30 +140,30 @@ impl Ear {
         }
     }
 
-    pub async fn status_within(&mut self, limit: Duration) -> Option<HeardStatus> {
+    pub(crate) async fn status_within(&mut self, limit: Duration) -> Option<HeardStatus> {
         tokio::time::timeout(limit, self.next_status()).await.ok()
     }
 }
 
 /// What a packet says besides its payload.
 #[derive(Debug)]
-pub struct RawPacket {
-    pub topic: String,
-    pub qos: u8,
-    pub retain: bool,
-    pub content_type: Option<String>,
-    pub expiry_secs: Option<u32>,
-    pub user: BTreeMap<String, String>,
+pub(crate) struct RawPacket {
+    pub(crate) topic: String,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) content_type: Option<String>,
+    pub(crate) expiry_secs: Option<u32>,
+    pub(crate) user: BTreeMap<String, String>,
 }
 
 /// A subscriber that looks at packets, with retain-as-published.
-pub struct RawEar {
+pub(crate) struct RawEar {
     events: EventLoop,
     _requests: AsyncClient,
 }
 
 impl RawEar {
-    pub async fn connected(broker: BrokerAddress) -> Self {
+    pub(crate) async fn connected(broker: BrokerAddress) -> Self {
         let options = MqttOptions::new(format!("raw-{:x}", fastrand::u64(..)), (broker.host, broker.port));
         let (requests, events) = AsyncClient::builder(options).capacity(8).build();
         requests
@@ -179,7 +183,7 @@ impl RawEar {
         }
     }
 
-    pub async fn next(&mut self) -> RawPacket {
+    pub(crate) async fn next(&mut self) -> RawPacket {
         loop {
             if let Packet::Publish(publish) = self.packet().await {
                 let properties = publish.properties.unwrap_or_default();

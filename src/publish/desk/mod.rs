@@ -1,14 +1,12 @@
-//! The handle that computing threads hold, and the desk behind it: what waits to be published, and in which order it goes.
+//! What waits to be published, and in which order it goes. Pure: it knows neither threads nor the client.
 //!
-//! No call waits for the network. State (status, active, health) keeps its newest and says it again on every connect; events go through
+//! State (status, active, health) keeps its newest and says it again on every connect; events go through
 //! the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::Notify;
-
-use super::outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
+use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
 use super::wire::{Envelope, HealthFacts, SensorFacts};
@@ -60,11 +58,30 @@ pub(super) struct Desk {
     states: BTreeMap<Class, State>,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
+    is_connected: bool,
     joint_replaced: u64,
     health_before: Option<(MonoTime, i64, BTreeMap<SensorId, SensorReading>)>,
 }
 
 impl Desk {
+    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
+        let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
+        let first_seq = if parts.replay { 1 } else { micros.max(1) };
+        Self {
+            presence: Presence::new(&parts, first_seq),
+            topics,
+            parts,
+            first_seq,
+            next_seqs: HashMap::new(),
+            states: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            outbox: Outbox::new(limits),
+            is_connected: false,
+            joint_replaced: 0,
+            health_before: None,
+        }
+    }
+
     /// The next message to hand to the client: state first, then events while fewer than `max_in_flight` are unacknowledged, then
     /// vectors.
     pub(super) fn next(&mut self, max_in_flight: usize, now: MonoTime) -> Option<(Ticket, Message)> {
@@ -112,6 +129,7 @@ impl Desk {
 
     /// Connection `session_number` came up: birth first, and all state again.
     pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
+        self.is_connected = true;
         self.outbox.connected();
         for state in self.states.values_mut() {
             state.is_said = false;
@@ -120,6 +138,11 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.presence.running(session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+    }
+
+    /// The connection is gone.
+    pub(super) const fn disconnected(&mut self) {
+        self.is_connected = false;
     }
 
     /// The last word of connection `session_number`.
@@ -135,16 +158,26 @@ impl Desk {
         self.states.values().all(|state| state.is_said && !state.in_client)
     }
 
+    pub(super) const fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// Whether the next vector on this topic should wait: in a replay, while the one before it has not gone to a broker that is there.
+    pub(super) fn must_wait(&self, topic: &str) -> bool {
+        let is_taken = self.flows.get(topic).is_some_and(|flow| flow.waiting.is_some());
+        self.parts.replay && self.is_connected && is_taken
+    }
+
+    pub(super) const fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     pub(super) const fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
     pub(super) const fn presence(&self) -> &Presence {
         &self.presence
-    }
-
-    pub(super) fn status_topic(&self) -> String {
-        self.topics.status()
     }
 
     pub(super) fn boot_id(&self) -> Arc<str> {
@@ -176,7 +209,7 @@ impl Desk {
         self.flows.entry(topic).or_default().waiting.replace(message).is_some()
     }
 
-    fn embedding(&mut self, reading: &EmbeddingReading<'_>) {
+    pub(super) fn embedding(&mut self, reading: &EmbeddingReading<'_>) {
         let topic = self.topics.embedding(reading.sensor);
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).embedding(reading);
@@ -185,7 +218,7 @@ impl Desk {
         }
     }
 
-    fn joint(&mut self, reading: &JointReading<'_>) {
+    pub(super) fn joint(&mut self, reading: &JointReading<'_>) {
         let topic = self.topics.joint();
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).joint(reading);
@@ -194,7 +227,7 @@ impl Desk {
         }
     }
 
-    fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
+    pub(super) fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
         let topic = self.topics.event(&event.prompt)?;
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).event(event);
@@ -211,14 +244,14 @@ impl Desk {
         Ok(id)
     }
 
-    fn active(&mut self, events: &[Event]) {
+    pub(super) fn active(&mut self, events: &[Event]) {
         let topic = self.topics.active();
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).active(events);
         self.put_state(Class::Active, topic, seq, payload);
     }
 
-    fn health(&mut self, reading: &HealthReading) {
+    pub(super) fn health(&mut self, reading: &HealthReading) {
         let topic = self.topics.health();
         let seq = self.next_seq(&topic);
         let (at_before, cpu_before, sensors_before) =
@@ -248,90 +281,6 @@ impl Desk {
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));
         self.put_state(Class::Health, topic, seq, payload);
-    }
-}
-
-/// The handle of the threads that compute. Clones share one desk; no call waits for the network.
-#[derive(Clone)]
-pub struct Publisher(Arc<Shared>);
-
-struct Shared {
-    desk: Mutex<Desk>,
-    wake: Notify,
-}
-
-impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
-        let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
-        let first_seq = if parts.replay { 1 } else { micros.max(1) };
-        let desk = Desk {
-            presence: Presence::new(&parts, first_seq),
-            topics,
-            parts,
-            first_seq,
-            next_seqs: HashMap::new(),
-            states: BTreeMap::new(),
-            flows: BTreeMap::new(),
-            outbox: Outbox::new(limits),
-            joint_replaced: 0,
-            health_before: None,
-        };
-        Self(Arc::new(Shared { desk: Mutex::new(desk), wake: Notify::new() }))
-    }
-
-    /// Publishes a sensor's vector. The newest of a sensor takes the place of one that still waits, which is counted.
-    pub fn embedding(&self, reading: &EmbeddingReading<'_>) {
-        self.desk().embedding(reading);
-        self.0.wake.notify_one();
-    }
-
-    /// Publishes the joint vector, as [`Self::embedding`].
-    pub fn joint(&self, reading: &JointReading<'_>) {
-        self.desk().joint(reading);
-        self.0.wake.notify_one();
-    }
-
-    /// Hands an event's message to the outbox, which keeps it until the broker has it.
-    ///
-    /// # Errors
-    /// When the prompt's name cannot stand in a topic.
-    pub fn event(&self, event: &Event) -> Result<RecordId, PublishError> {
-        let id = self.desk().event(event)?;
-        self.0.wake.notify_one();
-        Ok(id)
-    }
-
-    /// Publishes all open events; retained, and said again on every connect.
-    pub fn active(&self, events: &[Event]) {
-        self.desk().active(events);
-        self.0.wake.notify_one();
-    }
-
-    /// Publishes how perceptd is doing: every sensor's counters from the telemetry, the outbox, and what `reading` adds.
-    pub fn health(&self, reading: &HealthReading) {
-        self.desk().health(reading);
-        self.0.wake.notify_one();
-    }
-
-    /// What the outbox has counted so far.
-    #[must_use]
-    pub fn outbox_counts(&self) -> OutboxCounts {
-        self.desk().outbox().counts()
-    }
-
-    /// Events that wait for an acknowledgement.
-    #[must_use]
-    pub fn outbox_len(&self) -> usize {
-        self.desk().outbox().len()
-    }
-
-    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
-        // Every change of the desk is whole before anything in it could panic.
-        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn woken(&self) {
-        self.0.wake.notified().await;
     }
 }
 

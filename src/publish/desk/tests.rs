@@ -8,6 +8,7 @@ use crate::events::{EndReason, Phase};
 use crate::geometry::PixelBox;
 use crate::modality::Modality;
 use crate::publish::heard::Heard;
+use crate::publish::publisher::Publisher;
 use crate::publish::{QueueReading, wire};
 use crate::space::JointPart;
 use crate::space::Score;
