@@ -85,7 +85,7 @@ const CRATES: [(&str, &[&str]); 27] = [
     ("zune_jpeg", &["media"]),
 ];
 
-/// Crates that stay in one file of their room.
+/// Crates that stay in one file of their room, or below it.
 const ONE_FILE: [&str; 7] = ["tract_onnx", "cpal", "nokhwa", "serialport", "v4l", "rubato", "tokenizers"];
 
 /// Lines of a file above its unit tests, and with them. About 300 is the custom; this is where it ends.
@@ -154,8 +154,9 @@ fn crates_stay_in_their_rooms() {
         let (inside, outside): (Vec<_>, Vec<_>) = naming.partition(|s| rooms.contains(&s.room.as_str()));
         complaints
             .extend(outside.iter().map(|s| format!("src/{}: only {} may name `{name}`", s.path, rooms.join(", "))));
-        if ONE_FILE.contains(&name) && inside.len() > 1 {
-            let paths: Vec<_> = inside.iter().map(|s| s.path.as_str()).collect();
+        let paths: Vec<_> = inside.iter().map(|s| s.path.as_str()).collect();
+        let shortest = paths.iter().min_by_key(|path| path.len()).map_or("", |path| path.trim_end_matches(".rs"));
+        if ONE_FILE.contains(&name) && !paths.iter().all(|path| path.starts_with(shortest)) {
             complaints.push(format!("`{name}` is named in {} files: {}", paths.len(), paths.join(", ")));
         }
     }
@@ -208,7 +209,9 @@ fn nothing_outside_tests_panics_on_purpose() {
                 complaints.push(format!("src/{}:{}: `{word}`", source.path, index + 1));
             }
         }
-        let expects = source.code.matches(".expect(").count();
+        // What is computed while compiling cannot panic later.
+        let at_run_time = source.code.lines().filter(|line| !line.trim_start().starts_with("const "));
+        let expects = at_run_time.filter(|line| line.contains(".expect(")).count();
         let reasons = source.code.matches("clippy::expect_used").count();
         if expects > 0 && reasons == 0 {
             complaints.push(format!(

@@ -47,7 +47,7 @@ pub fn sources(root: &Path) -> Vec<Source> {
             let below = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
             let text = std::fs::read_to_string(&path).unwrap();
             let room = below.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
-            let is_tests = path.file_name().is_some_and(|name| name == "tests.rs");
+            let is_tests = path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests"));
             let code = if is_tests { String::new() } else { without_tests(&bare(&text)).to_owned() };
             Source { path: below, room, text, code, is_tests }
         })
