@@ -5,5 +5,6 @@
 
 mod demo;
 mod mqtt;
+mod pack;
 mod parity;
 mod tidy;

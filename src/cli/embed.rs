@@ -27,7 +27,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// When the pack is not usable or `out` cannot be written.
-pub(super) fn run(pack: &Path, modality: Modality, inputs: &[String], out: &mut impl Write) -> Result<bool> {
+pub fn run(pack: &Path, modality: Modality, inputs: &[String], out: &mut impl Write) -> Result<bool> {
     let encoders = Encoders::open(pack, &[modality])?;
     let mut all = true;
     for input in inputs {

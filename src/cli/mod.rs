@@ -5,7 +5,7 @@
 mod check;
 mod demo;
 mod detect;
-mod embed;
+pub mod embed;
 mod record;
 mod run;
 
@@ -106,6 +106,8 @@ impl Cli {
         let default = if matches!(self.command, Command::Run { .. }) { "info" } else { "warn" };
         let filter =
             self.log.clone().or_else(|| std::env::var("PERCEPTD_LOG").ok()).unwrap_or_else(|| default.to_owned());
+        // The embedded broker calls every closed connection an error.
+        let filter = format!("rumqttd=off,{filter}");
         let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
         tracing_subscriber::fmt()
             .with_env_filter(filter)
