@@ -155,6 +155,7 @@ pub fn stretch(picture: &Picture, size: [usize; 2]) -> Picture {
 
 /// `[3, height, width]`, each channel `(byte / 255 − mean) / std`.
 #[must_use]
+#[expect(clippy::indexing_slicing, reason = "channels are below 3 and bytes below 256")]
 pub fn tensor(picture: &Picture, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
     let pixels = picture.rgb.len() / 3;
     let mut out = vec![0f32; pixels * 3];
