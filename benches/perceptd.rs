@@ -1,2 +1,14 @@
-//! Benchmarks: each encoder, and everything that is not an encoder.
-fn main() {}
+//! `cargo bench`: each encoder of the reference pack, and everything around them that takes time.
+
+mod encoders;
+
+criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading);
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--tract-sessions") {
+        println!("{}", encoders::session_millis());
+        return;
+    }
+    benches();
+    criterion::Criterion::default().configure_from_args().final_summary();
+}

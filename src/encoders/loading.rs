@@ -6,7 +6,7 @@ use super::EncodersError;
 use super::pack::Pack;
 use super::preprocess::log_mel::{LogMel, LogMelSettings};
 use super::preprocess::text::TextTokens;
-use super::session::{InputSpec, Onnx, Output, Session};
+use super::session::{InputSpec, Onnx, Session};
 use crate::modality::Modality;
 
 /// Threads that load. More would not help: the text and image models take most of the time.
@@ -52,6 +52,17 @@ impl Loaded {
             Self::Sound(..) => Slot::Sound,
             Self::Motion(_) => Slot::Motion,
             Self::Words(..) => Slot::Words,
+        }
+    }
+
+    /// A name for measurements, and the session.
+    pub(super) const fn session(&self) -> (&'static str, &Session) {
+        match self {
+            Self::Frame(session) => ("image", session),
+            Self::Map(session) => ("map", session),
+            Self::Sound(_, session) => ("audio", session),
+            Self::Motion(session) => ("imu", session),
+            Self::Words(_, session) => ("text", session),
         }
     }
 }
@@ -118,7 +129,7 @@ fn frame(pack: &Pack) -> Result<Session, EncodersError> {
     let image = pack.manifest.image.as_ref().ok_or(EncodersError::NoEncoder(Modality::Image))?;
     let [height, width] = image.embed_size;
     let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
-    proven(pack, &image.file, input, &image.embedding, &[1, pack.dim()])
+    proven(pack, &image.file, &[input], &image.embedding, &[1, pack.dim()])
 }
 
 fn map(pack: &Pack) -> Result<Session, EncodersError> {
@@ -126,7 +137,7 @@ fn map(pack: &Pack) -> Result<Session, EncodersError> {
     let [height, width] = image.map_size;
     let (rows, cols) = pack.grid().unwrap_or_default();
     let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
-    proven(pack, &image.file, input, &image.patches, &[1, pack.dim(), rows, cols])
+    proven(pack, &image.file, &[input], &image.patches, &[1, pack.dim(), rows, cols])
 }
 
 fn sound(pack: &Pack) -> Result<Loaded, EncodersError> {
@@ -141,14 +152,14 @@ fn sound(pack: &Pack) -> Result<Loaded, EncodersError> {
         std: audio.std,
     });
     let input = InputSpec::f32(&audio.input, &[1, 1, audio.mel_bins, audio.target_frames]);
-    let session = proven(pack, &audio.file, input, &audio.embedding, &[1, pack.dim()])?;
+    let session = proven(pack, &audio.file, &[input], &audio.embedding, &[1, pack.dim()])?;
     Ok(Loaded::Sound(Box::new(log_mel), session))
 }
 
 fn motion(pack: &Pack) -> Result<Loaded, EncodersError> {
     let imu = pack.manifest.imu.as_ref().ok_or(EncodersError::NoEncoder(Modality::Imu))?;
     let input = InputSpec::f32(&imu.input, &[1, 6, imu.window_readings()]);
-    proven(pack, &imu.file, input, &imu.embedding, &[1, pack.dim()]).map(Loaded::Motion)
+    proven(pack, &imu.file, &[input], &imu.embedding, &[1, pack.dim()]).map(Loaded::Motion)
 }
 
 fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
@@ -157,40 +168,33 @@ fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
         .map_err(|why| pack.fault(&text.tokenizer, why))?;
     let shape = [1, text.max_tokens];
     let inputs = [InputSpec::i64(&text.input_ids, &shape), InputSpec::i64(&text.attention_mask, &shape)];
-    let session = built(pack, &text.file, &inputs, &text.embedding)?;
-    let (ids, mask) = tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
-    check(pack, &text.file, session.run_tokens(&ids, &mask), &[1, pack.dim()])?;
+    tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
+    let session = proven(pack, &text.file, &inputs, &text.embedding, &[1, pack.dim()])?;
     Ok(Loaded::Words(Box::new(tokens), session))
 }
 
-fn built(pack: &Pack, file: &str, inputs: &[InputSpec], output: &str) -> Result<Session, EncodersError> {
+/// A session whose output on the built-in probe has the right shape and is finite.
+fn proven(
+    pack: &Pack,
+    file: &str,
+    inputs: &[InputSpec],
+    output: &str,
+    shape: &[usize],
+) -> Result<Session, EncodersError> {
     let onnx = Onnx::open(&pack.checked(file)?).map_err(|why| pack.fault(file, why))?;
     let shapes = || inputs.iter().map(|i| format!("{} {:?}", i.name, i.shape)).collect::<Vec<_>>().join(", ");
-    onnx.session(inputs, output)
-        .map_err(|why| pack.fault(file, format!("cannot run with the manifest's input {}: {why}", shapes())))
-}
-
-/// A session of f32 whose output on a probe has the right shape and is finite.
-fn proven(pack: &Pack, file: &str, input: InputSpec, output: &str, shape: &[usize]) -> Result<Session, EncodersError> {
-    let count = input.shape.iter().product::<usize>();
-    let session = built(pack, file, &[input], output)?;
-    // Anything but constant will do: a constant input can hide what a normalisation divides by.
-    let probe: Vec<f32> = (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
-    check(pack, file, session.run(&probe), shape)?;
-    Ok(session)
-}
-
-fn check(pack: &Pack, file: &str, output: Result<Output, String>, shape: &[usize]) -> Result<(), EncodersError> {
-    let output = output.map_err(|why| pack.fault(file, format!("fails on the built-in probe: {why}")))?;
+    let unfit = |why: String| pack.fault(file, format!("cannot run with the manifest's input {}: {why}", shapes()));
+    let session = onnx.session(inputs, output).map_err(unfit)?;
+    let output = session.probe().map_err(|why| pack.fault(file, format!("fails on the built-in probe: {why}")))?;
+    let fault = |why: &str| Err(pack.fault(file, why));
     if output.shape != shape {
-        return Err(pack
-            .fault(file, format!("gives {:?} instead of {shape:?}: the manifest and the model differ", output.shape)));
+        return fault(&format!("gives {:?} instead of {shape:?}: the manifest and the model differ", output.shape));
     }
     if output.values.iter().any(|v| !v.is_finite()) {
-        return Err(pack.fault(file, "gives values that are not finite on the built-in probe: build the pack anew"));
+        return fault("gives values that are not finite on the built-in probe: build the pack anew");
     }
     if output.values.iter().all(|v| v.abs() < f32::MIN_POSITIVE) {
-        return Err(pack.fault(file, "gives nothing but zeros on the built-in probe: build the pack anew"));
+        return fault("gives nothing but zeros on the built-in probe: build the pack anew");
     }
-    Ok(())
+    Ok(session)
 }

@@ -196,4 +196,10 @@ impl Encoders {
     pub fn bank(&self) -> Result<BankTensors, EncodersError> {
         self.pack.bank()
     }
+
+    /// Each loaded session by name (`image`, `map`, `audio`, `imu`, `text`) and a run of it alone on the built-in probe, which
+    /// says whether it worked: for measurements.
+    pub fn probes(&self) -> impl Iterator<Item = (&'static str, impl Fn() -> bool)> {
+        self.loaded.iter().map(Loaded::session).map(|(name, session)| (name, || session.probe().is_ok()))
+    }
 }

@@ -56,7 +56,7 @@ impl Onnx {
     /// When the model has other inputs or no such output, or the shapes do not fit it.
     pub(super) fn session(self, inputs: &[InputSpec], output: &str) -> Result<Session, String> {
         let plan = build(self.0, inputs, output).map_err(|why| format!("{why:#}"))?;
-        Ok(Session { plan, shapes: inputs.iter().map(|input| input.shape.clone()).collect() })
+        Ok(Session { plan, inputs: inputs.iter().map(|input| (input.shape.clone(), input.integers)).collect() })
     }
 }
 
@@ -82,7 +82,8 @@ fn build(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<A
 /// A model with fixed inputs and one output.
 pub(super) struct Session {
     plan: Arc<TypedRunnableModel>,
-    shapes: Vec<Vec<usize>>,
+    /// Shape, and whether it takes i64.
+    inputs: Vec<(Vec<usize>, bool)>,
 }
 
 /// What a session gave.
@@ -108,14 +109,34 @@ impl Session {
         self.run_tensors(&[ids, mask]).map_err(|why| format!("{why:#}"))
     }
 
+    /// Runs the model on the built-in probe.
+    ///
+    /// # Errors
+    /// When the runtime fails.
+    pub(super) fn probe(&self) -> Result<Output, String> {
+        // Anything but constant will do for f32: a constant can hide what a normalisation divides by. Every vocabulary has a 1.
+        let tensor = |(shape, integers): &(Vec<usize>, bool)| {
+            let count = shape.iter().product::<usize>();
+            let ramp = || (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect::<Vec<_>>();
+            if *integers { Tensor::from_shape(shape, &vec![1i64; count]) } else { Tensor::from_shape(shape, &ramp()) }
+        };
+        let tensors =
+            self.inputs.iter().map(|input| tensor(input).map(IntoTValue::into_tvalue)).collect::<TractResult<_>>();
+        tensors.and_then(|tensors| self.run_values(tensors)).map_err(|why| format!("{why:#}"))
+    }
+
     fn run_tensors<T: Datum + Copy>(&self, inputs: &[&[T]]) -> TractResult<Output> {
-        if inputs.len() != self.shapes.len() {
-            bail!("{} inputs instead of {}", inputs.len(), self.shapes.len());
+        if inputs.len() != self.inputs.len() {
+            bail!("{} inputs instead of {}", inputs.len(), self.inputs.len());
         }
-        let tensor =
-            |(shape, values): (&Vec<usize>, &&[T])| Tensor::from_shape(shape, values).map(IntoTValue::into_tvalue);
-        let tensors = self.shapes.iter().zip(inputs).map(tensor).collect::<TractResult<TVec<TValue>>>()?;
-        let outputs = self.plan.run(tensors)?;
+        let tensor = |((shape, _), values): (&(Vec<usize>, bool), &&[T])| {
+            Tensor::from_shape(shape, values).map(IntoTValue::into_tvalue)
+        };
+        self.run_values(self.inputs.iter().zip(inputs).map(tensor).collect::<TractResult<_>>()?)
+    }
+
+    fn run_values(&self, inputs: TVec<TValue>) -> TractResult<Output> {
+        let outputs = self.plan.run(inputs)?;
         let output = outputs.first().ok_or_else(|| anyhow!("the model gave nothing"))?;
         let values = output.to_plain_array_view::<f32>()?.iter().copied().collect();
         Ok(Output { shape: output.shape().to_vec(), values })
