@@ -13,7 +13,7 @@ from anchors import unit
 from encoders import Encoders
 from paths import SEED
 
-MAP_FRAMES = 64
+MAP_FRAMES = 48
 FRAMES = 192
 GREY_FRAMES = 64  # thermal and depth, which are synthetic
 GREYS = (255, 128, 64, 190)  # plain grounds on which a single cut-out is photographed

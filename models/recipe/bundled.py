@@ -8,10 +8,8 @@ of photographs, the sounds and the motion data are recordings, the thermal and d
 
 import argparse
 import csv
-import hashlib
 import json
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,8 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
+import bundled_sources
+import imu
 import scenes
 import sounds
 import stamps
@@ -72,7 +72,7 @@ HEARD = [
     ("sheep", 2.6, 2.5, 0.5),
     ("duck", 7.0, 2.5, 0.5),
     ("sheep", 11.4, 2.5, 0.5),
-    ("duck", 15.4, 2.5, 0.5),
+    ("duck", 15.0, 2.5, 0.5),
 ]
 
 # Clips that go beside the recording. No hammer is ever seen or heard: its prompt must stay silent.
@@ -80,40 +80,6 @@ PROMPTS = ["sheep", "duck", "hammer"]
 
 # (activity, secs, series of the test split)
 DONE = [("Standing", 8.0, 1), ("Walking", 8.0, 2), ("Running", 8.0, 1)]
-
-
-# As the package's changelog credits them.
-MAKERS = {
-    "sheep": "photographed at Mudchute Park and Farm, prepared by Caroline Ford",
-    "garbage truck": "by Caroline Ford",
-    "elephant": "prepared by Pere Pujal i Carabantes",
-    "cement mixer": "by Caroline Ford",
-    "duck": "prepared by Pere Pujal i Carabantes",
-    "horse": "prepared by Pere Pujal i Carabantes",
-}
-
-SOURCES_TEXT = """# Where the bundled recording comes from
-
-Written by `models/recipe/bundled.py`. Every file below is kept out of the making and the calibration of the packs.
-The recording as a whole may be passed on under the GPL, version 2 or later (`LICENSES/GPL-2.0.txt`): the Debian packages state that or
-something compatible for everything in it. Paths are inside the Debian 12 packages; digests are of the original files.
-
-| what | package | path | licence and makers | SHA-256 |
-|---|---|---|---|---|
-{table}
-| imu | PyPI aeon 1.6.0 | `aeon/datasets/data/BasicMotions/BasicMotions_TEST.ts` | package BSD-3-Clause (`LICENSES/aeon-BSD-3-Clause.txt`); data set of the UEA archive, made by four students with a smart watch; it states no licence of its own | |
-
-**Composed.** Each camera frame is one photographed landscape with photographed cut-outs on it, a drawn shadow, a pan, a shake and
-noise that is new in every frame. It is not footage of these animals in that valley.
-**Simulated.** `thermal` and `depth` are computed from the composition: surface temperatures are assumed, the ground is a level plain,
-noise and missing readings are drawn. They show that the senses run, not that recognition in them works.
-**Real.** The sound track is recordings mixed at stated times over synthetic hush. The motion data are the test split of BasicMotions at
-10 Hz (standing, walking, running, 8 s each), unchanged but for the first second of each series, which is left out. The watch recorded
-neither sound nor picture: the senses were put together here.
-
-The scenes were chosen from cases that work; `CARD.md` of the pack has the figures for things in general. `truth.json` says what is where
-and when. `prompts/hammer.ogg` names nothing that is seen or heard: it should stay silent.
-"""
 
 
 @dataclass(frozen=True)
@@ -295,30 +261,14 @@ def microphone(out: Path) -> list[dict]:
     return truth
 
 
-def motion_series() -> dict[str, list[np.ndarray]]:
-    """The test split of BasicMotions, as it lies in the wheel of `aeon`."""
-    wheel = next(WORK.rglob("aeon-*.whl"), None)
-    inside = "aeon/datasets/data/BasicMotions/BasicMotions_TEST.ts"
-    if wheel:
-        text = zipfile.ZipFile(wheel).read(inside).decode()
-    else:
-        import aeon
-
-        text = (Path(aeon.__file__).parent.parent / inside).read_text()
-    found: dict[str, list[np.ndarray]] = {}
-    for line in text.split("@data", 1)[1].split():
-        *channels, label = line.split(":")
-        found.setdefault(label, []).append(np.array([c.split(",") for c in channels], float).T)
-    return found
-
-
 def motion(out: Path) -> list[dict]:
-    series = motion_series()
+    recorded, labels = imu.recordings("TEST")
     truth, start, rows = [], 0.0, []
     for label, secs, index in DONE:
         steps = round(secs * MOTION_HZ)
         # The first second of each series holds the watch's start-up transient.
-        rows += [[f"{start + k / MOTION_HZ:.3f}", *row] for k, row in enumerate(series[label][index][10 : 10 + steps].tolist())]
+        series = recorded[np.flatnonzero(labels == list(imu.ACTIVITIES).index(label))[index]].T
+        rows += [[f"{start + k / MOTION_HZ:.3f}", *row] for k, row in enumerate(series[MOTION_HZ : MOTION_HZ + steps].tolist())]
         truth.append({"name": label.lower(), "from_secs": start, "to_secs": start + secs})
         start += secs
     with out.open("w", newline="") as lines:
@@ -326,41 +276,6 @@ def motion(out: Path) -> list[dict]:
         table.writerow("t_secs ax_mps2 ay_mps2 az_mps2 gx_radps gy_radps gz_radps".split())
         table.writerows(rows)
     return truth
-
-
-def sources(prompts: dict[str, sounds.Recording], truth: dict) -> str:
-    """Who made what. The licences are those that the Debian packages state."""
-    world, widelands = "widelands-data", sounds.SOURCES["widelands-data"][1]
-    tuxpaint = "GPL-2.0-or-later, 2002-2022 Bill Kendrick and the makers of the Tux Paint stamps"
-    rows = [
-        (f"prompts/{name}{recording.path.suffix}", recording.package, recording.in_package, sounds.SOURCES[recording.package][1], recording.sha256)
-        for name, recording in prompts.items()
-    ]
-    rows.append(("camera, background", world, LANDSCAPE, widelands, digest(scenes.landscapes_root() / LANDSCAPE)))
-    for thing in THINGS:
-        path = STAMPS / thing.in_package.removeprefix(STAMP)
-        credit = f"{tuxpaint}; {MAKERS[thing.name]}"
-        rows.append((f"camera, {thing.name}", "tuxpaint-stamps-default", thing.in_package, credit, digest(path)))
-    heard_once = {r.in_package: r for _, _, r in sounds.demo() if r.in_package in {sound["path"] for sound in truth["sounds"]}}
-    for path, recording in heard_once.items():
-        rows.append(("sound track", recording.package, path, sounds.SOURCES[recording.package][1], recording.sha256))
-    table = "\n".join("| " + " | ".join((what, package, f"`{path.lstrip('/')}`", licence, f"`{sha}`")) + " |" for what, package, path, licence, sha in rows)
-    return SOURCES_TEXT.format(table=table)
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def deploy(folder: Path, truth: dict) -> None:
-    (folder / "prompts").mkdir(parents=True, exist_ok=True)
-    prompts = {name: recording for name, role, recording in sounds.demo() if role == "prompt" and name in PROMPTS}
-    for old in (folder / "prompts").iterdir():
-        old.unlink()
-    for name, recording in prompts.items():
-        shutil.copyfile(recording.path, folder / "prompts" / (name + recording.path.suffix))
-    (folder / "truth.json").write_text(json.dumps(truth) + "\n")
-    (folder / "SOURCES.md").write_text(sources(prompts, truth))
 
 
 def main() -> None:
@@ -399,7 +314,7 @@ def main() -> None:
     }
     (out / "truth.json").write_text(json.dumps(truth) + "\n")
     if chosen.deploy:
-        deploy(chosen.deploy, truth)
+        bundled_sources.deploy(chosen.deploy, truth, PROMPTS, LANDSCAPE, {thing.name: thing.in_package for thing in THINGS})
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{out}: {size / 1e6:.2f} MB")
 

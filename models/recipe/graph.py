@@ -44,21 +44,22 @@ class Graph:
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), self.known[key]))
         return self.known[key]
 
-    def weight(self, array: np.ndarray, axis: int, int8: bool | None = None) -> str:
-        """A weight, one scale per index of `axis`."""
+    def weight(self, array: np.ndarray, axis: int, int8: bool | None = None, gain: float = 1.0) -> str:
+        """A weight, one scale per index of `axis`; times `gain`, which changes the scale alone so that int8 values can be shared."""
         array = np.asarray(array, np.float32)
         if not (self.int8 if int8 is None else int8):
-            return self.const(array)
+            return self.const(array * np.float32(gain))
         assert array.nbytes < FOLDED_BYTES, f"{array.shape} would be dequantized at every run: split it"
         quantized, scale = to_int8(array, axis)
+        scale = scale * np.float32(gain)
         zero = np.zeros(scale.shape, np.int8)
         return self.op("DequantizeLinear", self.const(quantized), self.const(scale), self.const(zero), axis=axis)
 
-    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, stride=1, pads=(0, 0, 0, 0), group=1, int8=None) -> str:
+    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, stride=1, pads=(0, 0, 0, 0), group=1, int8=None, gain=1.0) -> str:
         kernel = list(weight.shape[2:])
         strides = [stride] * len(kernel) if isinstance(stride, int) else list(stride)
-        w = self.weight(weight, 0, int8)
-        return self.op("Conv", x, w, self.const(bias, np.float32), kernel_shape=kernel, strides=strides, pads=list(pads), group=group)
+        w = self.weight(weight, 0, int8, gain)
+        return self.op("Conv", x, w, self.const(np.multiply(bias, gain), np.float32), kernel_shape=kernel, strides=strides, pads=list(pads), group=group)
 
     def relu6(self, x: str) -> str:
         return self.op("Clip", x, self.const(np.float32(0)), self.const(np.float32(6)))

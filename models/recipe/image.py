@@ -69,9 +69,9 @@ def trunk(g: Graph, image: str, state: dict) -> str:
 
 def head(g: Graph, features: str, state: dict, temperature: float) -> str:
     """[1, 384, rows, cols] from [1, 1280, rows, cols], by 1×1 convolutions. The classifier is split in two so that each half folds."""
-    weight, bias = state["_fc.weight"][:, :, None, None] / temperature, state["_fc.bias"] / temperature
-    half = len(weight) // 2
-    logits = g.op("Concat", g.conv(features, weight[:half], bias[:half]), g.conv(features, weight[half:], bias[half:]), axis=1)
+    weight, bias = state["_fc.weight"][:, :, None, None], state["_fc.bias"]
+    halves = (slice(0, len(weight) // 2), slice(len(weight) // 2, None))
+    logits = g.op("Concat", *(g.conv(features, weight[half], bias[half], gain=1 / temperature) for half in halves), axis=1)
     return g.conv(g.op("Softmax", logits, axis=1), class_matrix().T[:, :, None, None], np.zeros(class_matrix().shape[1]))
 
 
