@@ -1,1 +1,2 @@
+//! Benchmarks: each encoder, and everything that is not an encoder.
 fn main() {}

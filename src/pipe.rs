@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// What a pipe does with a new item when it is full.
@@ -149,10 +149,21 @@ impl<T> Receiver<T> {
         received
     }
 
-    /// How many items wait.
+    /// A gauge of this pipe.
     #[must_use]
-    pub fn depth(&self) -> usize {
-        self.0.lock().queue.len()
+    pub fn depth(&self) -> Depth<T> {
+        Depth(Arc::downgrade(&self.0))
+    }
+}
+
+/// Tells how many items wait in a pipe, without keeping it open.
+pub struct Depth<T>(Weak<Shared<T>>);
+
+impl<T> Depth<T> {
+    /// How many items wait; 0 once the pipe is gone.
+    #[must_use]
+    pub fn read(&self) -> usize {
+        self.0.upgrade().map_or(0, |shared| shared.lock().queue.len())
     }
 }
 
@@ -170,10 +181,9 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    fn counted(
-        capacity: usize,
-        when_full: WhenFull<(char, u32)>,
-    ) -> (Sender<(char, u32)>, Receiver<(char, u32)>, Arc<AtomicUsize>) {
+    type Item = (char, u32);
+
+    fn counted(capacity: usize, when_full: WhenFull<Item>) -> (Sender<Item>, Receiver<Item>, Arc<AtomicUsize>) {
         let drops = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&drops);
         let on_drop = Box::new(move |_: &_| {
@@ -189,6 +199,7 @@ mod tests {
         for n in 0..5 {
             sender.send(('a', n)).unwrap();
         }
+        assert_eq!(receiver.depth().read(), 2);
         assert_eq!(drops.load(Ordering::Relaxed), 3);
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 3)));
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 4)));

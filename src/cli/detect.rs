@@ -15,7 +15,7 @@ use crate::space::Bank;
 
 /// What to look for, and where.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DetectArguments {
+pub(super) struct DetectArguments {
     /// Folder of the model pack.
     pub pack: PathBuf,
     /// Picture files.
@@ -46,7 +46,11 @@ struct Line<'a> {
 ///
 /// # Errors
 /// When the pack or a prompt is refused, or nothing can be written.
-pub fn detect(arguments: &DetectArguments, output: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<bool> {
+pub(super) fn detect(
+    arguments: &DetectArguments,
+    output: &mut impl Write,
+    errors: &mut impl Write,
+) -> anyhow::Result<bool> {
     let mut encoders = Encoders::open(&arguments.pack, &[Modality::Image])?;
     let bank = Bank::new(encoders.bank()?);
     let prompts = enrolled(arguments, &mut encoders, &bank)?;

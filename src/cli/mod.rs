@@ -1,3 +1,197 @@
-//! The cli room.
+//! The command line: one file a subcommand, and what they share.
+//!
+//! Subcommands parse nothing but arguments; what they do lives in the rooms.
 
-pub mod detect;
+mod check;
+mod demo;
+mod detect;
+mod embed;
+mod record;
+mod run;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::modality::Modality;
+use crate::prompts::PartSource;
+
+/// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// perceptd: one joint space for what a robot sees, hears and feels.
+///
+/// Reads camera, microphone, thermal camera and IMU, embeds every window, and publishes embeddings and audio-prompted detection events over MQTT.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Cli {
+    /// What to log: a level (error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Logs go to stderr.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon with a config file.
+    Run {
+        /// The config file; `deploy/perceptd.toml` shows every key.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Play the bundled recording through the whole daemon and show what a subscriber receives.
+    Demo(demo::Arguments),
+    /// Name every problem of a config file.
+    Check {
+        /// The config file.
+        file: PathBuf,
+    },
+    /// Embed files into the joint space; prints one JSON line per file.
+    Embed {
+        /// Which sense: image, audio, text, thermal, depth or imu.
+        #[arg(long)]
+        modality: Modality,
+        #[command(flatten)]
+        pack: Pack,
+        /// Files to embed; for text, the words themselves.
+        #[arg(required = true)]
+        files: Vec<String>,
+    },
+    /// Look for a prompt in pictures; prints one JSON line per candidate box.
+    Detect {
+        /// Pictures to look at.
+        #[arg(required = true)]
+        images: Vec<PathBuf>,
+        /// What to look for: `audio:FILE`, `image:FILE` or `text:WORDS`. May be given several times.
+        #[arg(long, required = true)]
+        prompt: Vec<PartSource>,
+        /// Wanted probability that a picture without the object fires.
+        #[arg(long, default_value_t = 0.05)]
+        p_false: f64,
+        #[command(flatten)]
+        pack: Pack,
+    },
+    /// Make a recording from a folder of its parts.
+    Record {
+        /// The folder: `camera/`, `thermal/`, `depth/`, `mic.wav`, `imu.csv`.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The MCAP file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// Which model pack to use.
+#[derive(Debug, clap::Args)]
+struct Pack {
+    /// Folder of the model pack [default: the installed reference pack].
+    #[arg(long, value_name = "DIR")]
+    pack: Option<PathBuf>,
+}
+
+impl Pack {
+    fn folder(&self) -> PathBuf {
+        self.pack.clone().unwrap_or_else(|| bundled("models/reference"))
+    }
+}
+
+impl Cli {
+    /// Sends logs to stderr; `--log` wins over the environment variable `PERCEPTD_LOG`.
+    pub fn start_logging(&self) {
+        let default = if matches!(self.command, Command::Run { .. }) { "info" } else { "warn" };
+        let filter =
+            self.log.clone().or_else(|| std::env::var("PERCEPTD_LOG").ok()).unwrap_or_else(|| default.to_owned());
+        let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+    }
+
+    /// Does what the command line asks for.
+    ///
+    /// # Errors
+    /// What stopped it, in words for the person at the terminal.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut out = std::io::stdout().lock();
+        match self.command {
+            Command::Run { config } => run::run(&config),
+            Command::Demo(arguments) => {
+                drop(out);
+                demo::run(arguments)
+            }
+            Command::Check { file } => {
+                Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
+            }
+            Command::Embed { modality, pack, files } => {
+                Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
+            }
+            Command::Detect { images, prompt, p_false, pack } => {
+                let arguments = detect::DetectArguments { pack: pack.folder(), images, prompts: prompt, p_false };
+                Ok(exit(detect::detect(&arguments, &mut out, &mut io::stderr().lock())?))
+            }
+            Command::Record { from, out: file } => {
+                writeln!(out, "{}", record::from_parts(&from, &file)?)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// Prints an error and its causes on stderr.
+pub fn report(error: &anyhow::Error) {
+    // Nothing is left to tell when stderr is gone.
+    drop(writeln!(std::io::stderr(), "perceptd: {error:#}"));
+}
+
+const fn exit(all_good: bool) -> ExitCode {
+    if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A file that comes with perceptd: beside the working directory as in a checkout, else where a package installs it.
+fn bundled(path: &str) -> PathBuf {
+    let here = Path::new(path);
+    if here.exists() { here.to_path_buf() } else { Path::new("/usr/share/perceptd").join(path) }
+}
+
+/// A length of time such as `20s`, `500ms` or `2m`.
+fn parse_duration(argument: &str) -> Result<Duration, String> {
+    let digits = argument.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(argument.len());
+    let (number, unit) = argument.split_at(digits);
+    let scale = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is no unit of time: say ms, s, m or h")),
+    };
+    let number: f64 =
+        number.parse().map_err(|_not_a_number| format!("`{argument}` is no length of time: say for example 20s"))?;
+    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (argument, millis) in [("20s", 20_000), ("500ms", 500), ("1.5m", 90_000), ("3", 3_000)] {
+            assert_eq!(parse_duration(argument).unwrap().as_millis(), millis, "{argument}");
+        }
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_duration("5 parsecs").is_err());
+    }
+}

@@ -1,1 +1,82 @@
-//! The config room.
+//! The config: the file as written (strict TOML) into [`Settings`], made of each room's own plain struct.
+//!
+//! Every problem of a file is found at one look and named by key and line. No device, broker or model is touched here: a device
+//! that is absent is no mistake of the config.
+
+mod document;
+mod problem;
+mod prompts;
+mod resolve;
+mod section;
+mod sensors;
+mod settings;
+
+use std::path::{Path, PathBuf};
+
+pub use problem::Problem;
+pub use prompts::USUAL_P_FALSE;
+pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings};
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the config {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with the broker's password could not be read.
+    #[error("cannot read the broker's password from {path}: {source}; see [mqtt] password_file")]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is wrong; here is everything that is.
+    #[error("{} has {}:\n{}", path.display(), count(problems), lines(problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// All of it, in the order of the file's lines.
+        problems: Vec<Problem>,
+    },
+}
+
+fn count(problems: &[Problem]) -> String {
+    if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+impl Settings {
+    /// Reads and checks a config file. Relative paths in it count from its folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with every problem in it.
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::from_text(&text, folder).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
+    }
+
+    /// Checks a config's text; relative paths in it count from `folder`.
+    ///
+    /// # Errors
+    /// Every problem in it, in the order of its lines.
+    pub fn from_text(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
+        let findings = problem::Findings::default();
+        let table = document::parse(text, &findings);
+        let settings = resolve::resolve(table, folder, &findings);
+        let (problems, _) = findings.into_parts();
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,257 @@
-//! The daemon room.
+//! The composition root: builds the rooms from the settings, joins them by pipes, names the threads, supervises, stops in order.
+//!
+//! It decides nothing about data: that is the rooms' work.
+
+mod build;
+mod inference;
+mod perception;
+mod service;
+mod signals;
+mod threads;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::{Settings, SourceSettings};
+use crate::pipe::{Depth, OnDrop, Sender, WhenFull, bounded};
+use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
+use crate::recording::{self, Recording};
+use crate::sensors::{self, Sample};
+use crate::telemetry::{DropReason, Telemetry};
+use crate::time::{now, process_cpu_nanos};
+use build::Rooms;
+use inference::InferenceLoop;
+use service::Service;
+use signals::StopSignals;
+use threads::{Heartbeat, Turn};
+
+/// Samples that may wait for the windows.
+const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// Windows and ticks that may wait for the encoders; live, at most one of each sensor does.
+const TURNS_WAITING: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
+/// From one health message to the next.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// How often the supervisor looks after its threads.
+const SUPERVISE_EVERY: Duration = Duration::from_millis(100);
+/// How long an ordered stop may take before the process ends anyway.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A named thread; gives why it failed.
+struct Named {
+    name: String,
+    handle: JoinHandle<()>,
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<Named> {
+    let handle = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start the thread {name}"))?;
+    Ok(Named { name: name.to_owned(), handle })
+}
+
+impl Named {
+    fn join(self) -> anyhow::Result<()> {
+        self.handle.join().map_err(|panic| {
+            let why =
+                panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            anyhow::anyhow!("the thread {} panicked: {}", self.name, why.unwrap_or("no message"))
+        })
+    }
+}
+
+/// Runs perceptd until `stop` is set, a signal comes, or the recording that it replays has ended.
+///
+/// # Errors
+/// What kept it from starting, or which thread failed.
+pub fn run(settings: &Settings, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let started_at = now();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("mqtt")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime for MQTT")?;
+    let signals = {
+        let _inside = runtime.enter();
+        StopSignals::listen().context("cannot listen to signals")?
+    };
+    runtime.spawn(signals.watch(Arc::clone(stop)));
+    let rooms = Rooms::build(settings, started_at)?;
+    let running = Running::start(rooms, settings, stop, &runtime)?;
+    tracing::info!(millis = now().nanos_since(started_at) / 1_000_000, "ready");
+    let ended = running.supervise(stop);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// The threads of a running daemon.
+struct Running<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    service: Service,
+    threads: Vec<Named>,
+    heartbeat: Arc<Heartbeat>,
+    publisher: Publisher,
+    posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
+    all_said: tokio::sync::oneshot::Sender<()>,
+    samples: Depth<Sample>,
+    turns: Depth<Turn>,
+}
+
+impl<'a> Running<'a> {
+    fn start(
+        rooms: Rooms,
+        settings: &Settings,
+        stop: &Arc<AtomicBool>,
+        runtime: &'a tokio::runtime::Runtime,
+    ) -> anyhow::Result<Self> {
+        let replay = rooms.recording.is_some();
+        let (sample_in, sample_out) = bounded(SAMPLES_WAITING, sample_policy(replay), count_samples(&rooms.telemetry));
+        let (turn_in, turn_out) = bounded(TURNS_WAITING, turn_policy(replay), count_turns(&rooms.telemetry));
+        let (samples, turns) = (sample_out.depth(), turn_out.depth());
+        let heartbeat = Arc::new(Heartbeat::default());
+        heartbeat.beat();
+        let mut threads = Vec::new();
+        let inference = InferenceLoop {
+            perception: rooms.perception,
+            publisher: rooms.publisher.clone(),
+            joint_hop_nanos: rooms.joint_hop_nanos,
+        };
+        let beating = Arc::clone(&heartbeat);
+        threads.push(spawn("inference", move || inference.run(&turn_out, &beating))?);
+        let windows = rooms.windows;
+        threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in))?);
+        threads.extend(source_threads(settings, rooms.recording, &rooms.telemetry, sample_in, stop)?);
+        let (all_said, is_all_said) = tokio::sync::oneshot::channel();
+        let posting = runtime.spawn(rooms.post.run(async {
+            // A sender that is gone means the same: nothing more will come.
+            is_all_said.await.unwrap_or(());
+        }));
+        let publisher = rooms.publisher;
+        let service = Service::new();
+        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, samples, turns })
+    }
+
+    /// Looks after the threads until all have ended, then lets the publisher say the last word.
+    fn supervise(self, stop: &AtomicBool) -> anyhow::Result<()> {
+        self.service.ready();
+        let mut health_at = now();
+        let mut stopping_since = None;
+        while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
+            std::thread::park_timeout(SUPERVISE_EVERY);
+            self.service.alive(self.heartbeat.age());
+            let time = now();
+            if time >= health_at {
+                health_at = time + HEALTH_EVERY;
+                self.publisher.health(&self.health());
+            }
+            if stop.load(Ordering::Relaxed) {
+                let since = *stopping_since.get_or_insert_with(|| {
+                    self.service.stopping();
+                    time
+                });
+                if time > since + STOP_WITHIN {
+                    bail!("these threads did not stop within {STOP_WITHIN:?}: {}", self.unfinished());
+                }
+            }
+        }
+        self.service.stopping();
+        let ended = self.threads.into_iter().map(Named::join).collect::<Vec<_>>();
+        drop(self.all_said);
+        let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
+        if farewell.undelivered > 0 {
+            tracing::error!(
+                events = farewell.undelivered,
+                "events are lost: the broker did not take them before the stop"
+            );
+        }
+        ended.into_iter().collect()
+    }
+
+    fn unfinished(&self) -> String {
+        let names =
+            self.threads.iter().filter(|thread| !thread.handle.is_finished()).map(|thread| thread.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    fn health(&self) -> HealthReading {
+        let queue = |queue: &str, depth, capacity: NonZeroUsize| QueueReading {
+            queue: queue.to_owned(),
+            depth,
+            capacity: capacity.get(),
+        };
+        HealthReading {
+            at: now(),
+            queues: vec![
+                queue("samples", self.samples.read(), SAMPLES_WAITING),
+                queue("turns", self.turns.read(), TURNS_WAITING),
+            ],
+            memory_bytes: resident_bytes(),
+            cpu_nanos: process_cpu_nanos(),
+        }
+    }
+}
+
+/// One thread for the recording, or one for each device.
+fn source_threads(
+    settings: &Settings,
+    recording: Option<Recording>,
+    telemetry: &Telemetry,
+    output: Sender<Sample>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Named>> {
+    match (&settings.source, recording) {
+        (SourceSettings::Replay(replay), Some(recording)) => {
+            let (replay, stop) = (replay.clone(), Arc::clone(stop));
+            let play = move || match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
+                Ok(_) => tracing::info!("the replay is over"),
+                Err(error) => tracing::error!(%error, "the replay ends here"),
+            };
+            Ok(vec![spawn("replay", play)?])
+        }
+        (SourceSettings::Sensors(sensors), _) => {
+            let threads = sensors.iter().map(|sensor| {
+                let (sensor, output, stop) = (sensor.clone(), output.clone(), Arc::clone(stop));
+                let counters = telemetry.sensor(&sensor.id);
+                let name = format!("sensor-{}", sensor.id);
+                spawn(&name, move || sensors::run(&sensor, counters, output, &stop))
+            });
+            threads.collect()
+        }
+        (SourceSettings::Replay(_), None) => bail!("there is no recording to replay"),
+    }
+}
+
+fn sample_policy(replay: bool) -> WhenFull<Sample> {
+    if replay { WhenFull::Block } else { WhenFull::DropOldest }
+}
+
+fn turn_policy(replay: bool) -> WhenFull<Turn> {
+    if replay { WhenFull::Block } else { WhenFull::Latest(Turn::is_superseded_by) }
+}
+
+fn count_samples(telemetry: &Telemetry) -> OnDrop<Sample> {
+    let telemetry = telemetry.clone();
+    Box::new(move |sample| telemetry.sensor(&sample.sensor).count_drop(DropReason::SensorPipeFull))
+}
+
+fn count_turns(telemetry: &Telemetry) -> OnDrop<Turn> {
+    let telemetry = telemetry.clone();
+    Box::new(move |turn| {
+        if let Turn::Window(window) = turn {
+            telemetry.sensor(&window.sensor).count_drop(DropReason::WindowReplaced);
+        }
+    })
+}
+
+/// Resident memory, from the kernel's own count of pages; 0 where there is none.
+fn resident_bytes() -> u64 {
+    let pages =
+        std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * u64::try_from(rustix::param::page_size()).unwrap_or(0)
+}

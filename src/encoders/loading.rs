@@ -99,7 +99,7 @@ fn run(pack: &Pack, job: &Job) -> Result<Option<Loaded>, EncodersError> {
         Job::Load(Slot::Sound) => sound(pack).map(Some),
         Job::Load(Slot::Motion) => motion(pack).map(Some),
         Job::Load(Slot::Words) => words(pack).map(Some),
-        Job::Check(file) => pack.read(file).map(|_| None),
+        Job::Check(file) => pack.checked(file).map(|_| None),
     }
 }
 
@@ -164,9 +164,7 @@ fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
 }
 
 fn built(pack: &Pack, file: &str, inputs: &[InputSpec], output: &str) -> Result<Session, EncodersError> {
-    let bytes = pack.read(file)?;
-    let onnx = Onnx::parse(&bytes).map_err(|why| pack.fault(file, why))?;
-    drop(bytes);
+    let onnx = Onnx::open(&pack.checked(file)?).map_err(|why| pack.fault(file, why))?;
     let shapes = || inputs.iter().map(|i| format!("{} {:?}", i.name, i.shape)).collect::<Vec<_>>().join(", ");
     onnx.session(inputs, output)
         .map_err(|why| pack.fault(file, format!("cannot run with the manifest's input {}: {why}", shapes())))

@@ -1,5 +1,6 @@
 //! A pack's folder: every file read through its digest, the space id computed anew.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -67,11 +68,25 @@ impl Pack {
 
     /// The bytes of a file that the manifest lists, if they have the digest that it states.
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, EncodersError> {
-        let bytes = std::fs::read(self.folder.join(file))
-            .map_err(|why| self.fault(file, format!("cannot be read ({why}): copy the pack anew")))?;
-        let (stated, found) = (self.manifest.files.get(file).map_or("", String::as_str), hex(&Sha256::digest(&bytes)));
+        let bytes = std::fs::read(self.folder.join(file)).map_err(|why| self.unreadable(file, &why))?;
+        self.compare(file, &hex(&Sha256::digest(&bytes))).map(|()| bytes)
+    }
+
+    /// The path of a file that the manifest lists, if its bytes have the digest that it states.
+    pub(super) fn checked(&self, file: &str) -> Result<PathBuf, EncodersError> {
+        let path = self.folder.join(file);
+        let found = digest(&path).map_err(|why| self.unreadable(file, &why))?;
+        self.compare(file, &found).map(|()| path)
+    }
+
+    fn unreadable(&self, file: &str, why: &std::io::Error) -> EncodersError {
+        self.fault(file, format!("cannot be read ({why}): copy the pack anew"))
+    }
+
+    fn compare(&self, file: &str, found: &str) -> Result<(), EncodersError> {
+        let stated = self.manifest.files.get(file).map_or("", String::as_str);
         if stated == found {
-            return Ok(bytes);
+            return Ok(());
         }
         let why = format!(
             "its SHA-256 is {found}, but {MANIFEST_FILE} states {stated}: it is damaged or of another pack; copy the pack anew"
@@ -96,5 +111,17 @@ impl Pack {
         lines.push_str(&format!("means {}\n", self.means.sha256));
         let digest = hex(&Sha256::digest(lines));
         format!("p{}-{}", self.dim(), digest.get(..16).unwrap_or_default())
+    }
+}
+
+/// SHA-256 of a file, read piece by piece, so that the heap never holds the whole.
+fn digest(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut sha256, mut piece) = (std::fs::File::open(path)?, Sha256::new(), vec![0; 65_536]);
+    loop {
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            return Ok(hex(&sha256.finalize()));
+        }
+        sha256.update(piece.get(..count).unwrap_or_default());
     }
 }

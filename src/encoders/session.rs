@@ -1,7 +1,10 @@
-//! One ONNX model, ready to run. The only file that names tract; its tensors stay here.
+//! One ONNX model, ready to run. Only this file and its child name tract; its tensors stay here.
 //!
 //! Shapes are concrete and the batch is 1: tract is several times slower with symbolic ones.
 
+mod weights;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
@@ -28,20 +31,22 @@ impl<'a> InputSpec<'a> {
     }
 }
 
-/// The parsed file, from which sessions of several sizes and outputs can be made.
+/// The parsed file.
 pub(super) struct Onnx(ModelProto);
 
 impl Onnx {
-    /// Parses the bytes of an ONNX file.
+    /// Reads an ONNX file.
     ///
     /// # Errors
-    /// When they are none, or end early.
-    pub(super) fn parse(mut bytes: &[u8]) -> Result<Self, String> {
-        let proto = tract_onnx::onnx().proto_model_for_read(&mut bytes);
-        let proto = proto.map_err(|why| format!("it is no readable ONNX file ({why:#}): copy the pack anew"))?;
-        if proto.graph.is_none() {
+    /// When it is none, or ends early.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        // By path, because tract then maps the file instead of copying it.
+        let proto = tract_onnx::onnx().proto_model_for_path(path);
+        let mut proto = proto.map_err(|why| format!("it is no readable ONNX file ({why:#}): copy the pack anew"))?;
+        let Some(graph) = &mut proto.graph else {
             return Err("it is no readable ONNX file (it holds no graph): copy the pack anew".to_owned());
-        }
+        };
+        weights::dequantize(graph);
         Ok(Self(proto))
     }
 
@@ -49,15 +54,17 @@ impl Onnx {
     ///
     /// # Errors
     /// When the model has other inputs or no such output, or the shapes do not fit it.
-    pub(super) fn session(&self, inputs: &[InputSpec], output: &str) -> Result<Session, String> {
-        let plan = build(&self.0, inputs, output).map_err(|why| format!("{why:#}"))?;
+    pub(super) fn session(self, inputs: &[InputSpec], output: &str) -> Result<Session, String> {
+        let plan = build(self.0, inputs, output).map_err(|why| format!("{why:#}"))?;
         Ok(Session { plan, shapes: inputs.iter().map(|input| input.shape.clone()).collect() })
     }
 }
 
-fn build(proto: &ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<Arc<TypedRunnableModel>> {
+fn build(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<Arc<TypedRunnableModel>> {
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-    let mut model = onnx.model_for_proto_model(proto)?;
+    let mut model = onnx.model_for_proto_model(&proto)?;
+    // The model has its own copy of the weights, and makes another while it is optimized.
+    drop(proto);
     for outlet in model.input_outlets()?.to_vec() {
         let name = model.node(outlet.node).name.clone();
         let spec = inputs.iter().find(|input| input.name == name);

@@ -1,1 +1,234 @@
-//! The publish room.
+//! Out to the broker: topics, domain → protobuf, the outbox for events, presence, and a subscriber that reads it all back.
+//!
+//! [`open`] gives two halves: a [`Publisher`], a cheap handle for the threads that compute, whose calls never wait; and a [`Post`],
+//! which the daemon's runtime drives. What is encoded comes from windows, events, the timeline and sequence numbers alone, so a
+//! replay gives the same bytes. MQTT 5 over TCP; MQTT 3.1.1, TLS, an inbox and an outbox on disk are not built yet. Generated types
+//! stay inside, the MQTT client inside `client` and `subscriber`, the broker inside `broker`.
+
+mod broker;
+mod client;
+mod desk;
+mod heard;
+mod outbox;
+mod post;
+mod presence;
+mod publisher;
+mod subscriber;
+mod topics;
+mod wire;
+
+use std::time::Duration;
+
+use crate::encoders::{Embedding, SpaceId};
+use crate::modality::{Modality, SensorId};
+use crate::space::JointPart;
+use crate::telemetry::Telemetry;
+use crate::time::{MonoTime, Span, Timeline};
+use crate::windows::Presence;
+
+pub use broker::{BrokerError, EmbeddedBroker};
+pub use heard::{
+    Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
+    HeardSensorInfo, HeardStatus,
+};
+pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
+pub use post::{Farewell, Post};
+pub use publisher::Publisher;
+pub use subscriber::{Subscriber, SubscriberSettings};
+pub use topics::{ALL_ROBOTS, Class, Qos, Rule, TABLE, Topics, class_of};
+
+/// Where and how to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishSettings {
+    /// The broker.
+    pub broker: BrokerAddress,
+    /// Name and password for the broker, if it wants them.
+    pub credentials: Option<Credentials>,
+    /// Name of the fleet: 1 to 32 of `a-z 0-9 _ -`.
+    pub fleet: String,
+    /// Name of the robot: 1 to 32 of `a-z 0-9 _ -`. Also the client id, as `perceptd-<fleet>-<robot>`.
+    pub robot: String,
+    /// Keep-alive in whole seconds, 1 to 65535; the broker misses a robot after one and a half of it.
+    pub keep_alive: Duration,
+    /// How long after a lost connection the broker waits before it publishes the will, in whole seconds.
+    pub will_delay: Duration,
+    /// How long the broker keeps the session of a lost connection, in whole seconds; at least the will delay.
+    pub session_expiry: Duration,
+    /// First and longest wait between attempts to connect; jittered.
+    pub reconnect: (Duration, Duration),
+    /// Events that may be offered and not yet acknowledged; the broker's own limit counts if lower.
+    pub max_in_flight: u16,
+    /// Bounds of the outbox.
+    pub outbox: OutboxLimits,
+    /// How long a stop waits for events to be acknowledged.
+    pub flush: Duration,
+}
+
+impl PublishSettings {
+    /// The defaults, for a broker and a robot.
+    #[must_use]
+    pub fn new(broker: BrokerAddress, fleet: &str, robot: &str) -> Self {
+        Self {
+            broker,
+            credentials: None,
+            fleet: fleet.to_owned(),
+            robot: robot.to_owned(),
+            keep_alive: Duration::from_secs(8),
+            will_delay: Duration::from_secs(5),
+            session_expiry: Duration::from_secs(60),
+            reconnect: (Duration::from_millis(200), Duration::from_secs(30)),
+            max_in_flight: 64,
+            outbox: OutboxLimits::default(),
+            flush: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A broker's host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Name and password; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// What the publisher is given to publish with.
+#[derive(Clone, Debug)]
+pub struct PublishParts {
+    /// Boot id, and how stamps map to the wall clock.
+    pub timeline: Timeline,
+    /// Where drops are counted, and what `health` reads.
+    pub telemetry: Telemetry,
+    /// The joint space.
+    pub space: SpaceId,
+    /// Values in a vector.
+    pub dim: u32,
+    /// The sensors that perceptd was told to read.
+    pub sensors: Vec<(SensorId, Modality)>,
+    /// When perceptd started. Live, sequence numbers start at its microseconds, so that they rise within a boot also across
+    /// restarts; in a replay they start at 1.
+    pub started_at: MonoTime,
+    /// Whether this is a replay.
+    pub replay: bool,
+}
+
+/// One embedded window.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingReading<'a> {
+    /// The sensor.
+    pub sensor: &'a SensorId,
+    /// Place on the window grid.
+    pub window_index: u64,
+    /// What the window covers.
+    pub span: Span,
+    /// How complete it was.
+    pub presence: Presence,
+    /// Its unit vector.
+    pub embedding: &'a Embedding,
+}
+
+/// One joint vector.
+#[derive(Clone, Copy, Debug)]
+pub struct JointReading<'a> {
+    /// Place on the joint grid.
+    pub index: u64,
+    /// The instant it stands for.
+    pub at: MonoTime,
+    /// The joint space.
+    pub space: &'a SpaceId,
+    /// The unit vector.
+    pub vector: &'a [f32],
+    /// Every sensor that has spoken, used or not.
+    pub parts: &'a [JointPart],
+}
+
+/// A pipe's depth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReading {
+    /// Name of the pipe.
+    pub queue: String,
+    /// Items that wait.
+    pub depth: usize,
+    /// Items that may wait.
+    pub capacity: usize,
+}
+
+/// What only the daemon knows of perceptd's health; sensors are read from the telemetry, the outbox is the publisher's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthReading {
+    /// When it was read.
+    pub at: MonoTime,
+    /// The pipes.
+    pub queues: Vec<QueueReading>,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// CPU time of the process so far, in nanoseconds.
+    pub cpu_nanos: i64,
+}
+
+/// Why nothing can be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A fleet, robot or prompt whose name cannot stand in a topic.
+    #[error("mqtt: {0}")]
+    BadName(#[from] crate::modality::BadName),
+    /// A setting that MQTT cannot express.
+    #[error("mqtt: {key} is {value}, it must be {wanted}")]
+    BadSetting {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// The task that polls the client ended by a panic.
+    #[error("the MQTT task panicked: {0}")]
+    Panicked(String),
+}
+
+/// Opens the room. Connects to nothing: that is [`Post::run`]'s work, and nobody waits for it.
+///
+/// # Errors
+/// When a name cannot stand in a topic or a duration cannot be said in MQTT.
+pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher, Post), PublishError> {
+    check(&settings)?;
+    let topics = Topics::new(&settings.fleet, &settings.robot)?;
+    let publisher = Publisher::new(topics, parts, settings.outbox);
+    let post = Post::new(settings, publisher.clone());
+    Ok((publisher, post))
+}
+
+fn check(settings: &PublishSettings) -> Result<(), PublishError> {
+    let whole = |key, value: Duration, least: u64, most: u64, wanted| {
+        if value.subsec_nanos() == 0 && (least..=most).contains(&value.as_secs()) {
+            Ok(())
+        } else {
+            Err(PublishError::BadSetting { key, value: format!("{value:?}"), wanted })
+        }
+    };
+    whole("keep_alive", settings.keep_alive, 1, u16::MAX.into(), "1 to 65535 whole seconds")?;
+    whole("will_delay", settings.will_delay, 0, 3600, "0 to 3600 whole seconds")?;
+    let least = settings.will_delay.as_secs();
+    whole("session_expiry", settings.session_expiry, least, 86_400, "whole seconds, from the will delay to a day")?;
+    if settings.max_in_flight == 0 {
+        return Err(PublishError::BadSetting { key: "max_in_flight", value: "0".to_owned(), wanted: "at least 1" });
+    }
+    Ok(())
+}

@@ -2,6 +2,27 @@
 //!
 //! Sensors stamp what they read with the time at which it was true and hand it on. They neither resample nor align.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod driver;
+mod gy_mcu90640;
+mod microphone;
+#[cfg(test)]
+mod microphone_tests;
+mod nokhwa_camera;
+mod pace;
+mod sample_clock;
+mod serial;
+#[cfg(test)]
+mod tests;
+mod v4l_camera;
+mod witmotion;
+
+pub use driver::run;
+pub use gy_mcu90640::{GyMcu90640Parser, ThermalFrame};
+pub use pace::pause_until;
+pub use witmotion::{WitMotionParser, WitMotionReading};
+
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};
@@ -99,6 +120,29 @@ pub trait Sensor: Send {
     /// # Errors
     /// When the device is lost; it must be opened anew.
     fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError>;
+}
+
+/// Opens the device that `settings` name. This may block for some seconds.
+///
+/// # Errors
+/// When it is not there, is held by another program, or cannot do what is asked.
+pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
+    let id = settings.id.clone();
+    Ok(match &settings.driver {
+        DriverSettings::V4l { device, width_px, height_px, rate_hz, fourcc } => {
+            let (width_px, height_px, rate_hz) = (*width_px, *height_px, *rate_hz);
+            let wanted = v4l_camera::Wanted { device, width_px, height_px, rate_hz, fourcc: fourcc.as_deref() };
+            Box::new(v4l_camera::V4lCamera::open(id, &wanted)?)
+        }
+        DriverSettings::Nokhwa { index, width_px, height_px, rate_hz } => {
+            Box::new(nokhwa_camera::NokhwaCamera::open(id, *index, (*width_px, *height_px), *rate_hz)?)
+        }
+        DriverSettings::Microphone { host, device, sample_rate_hz } => {
+            Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?)
+        }
+        DriverSettings::WitMotion { device, baud } => Box::new(witmotion::WitMotion::open(id, device, *baud)?),
+        DriverSettings::GyMcu90640 { device, baud } => Box::new(gy_mcu90640::GyMcu90640::open(id, device, *baud)?),
+    })
 }
 
 /// A sensor as the config resolved it.

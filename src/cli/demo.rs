@@ -1,0 +1,223 @@
+//! `perceptd demo`: the bundled recording through the whole daemon and an embedded broker, shown as a subscriber hears it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::bundled;
+use crate::config::{ReplaySettings, Settings, SourceSettings, USUAL_P_FALSE};
+use crate::daemon;
+use crate::modality::{Modality, is_name};
+use crate::prompts::{Part, PartSource, PromptSettings};
+use crate::publish::{ALL_ROBOTS, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
+use crate::recording::Speed;
+use crate::time::{MonoTime, NANOS_PER_SEC, now};
+
+/// How often the screen is brought up to date.
+const SCREEN_EVERY: Duration = Duration::from_secs(1);
+/// How often a stop is looked for.
+const STOP_SEEN_WITHIN: Duration = Duration::from_millis(100);
+
+/// What the demo plays, and how long.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How long to play, such as `20s` [default: until Ctrl-C; at `--speed max` once through].
+    #[arg(long = "for", value_name = "TIME", value_parser = super::parse_duration)]
+    duration: Option<Duration>,
+    /// Print every event message as one JSON line, and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Look for this instead of the bundled prompts: `audio:FILE`, `image:FILE` or `text:WORDS`. May be given several times.
+    #[arg(long)]
+    prompt: Vec<PartSource>,
+    /// Play this recording instead of the bundled one.
+    #[arg(long, value_name = "FILE.mcap")]
+    recording: Option<PathBuf>,
+    /// Times real time, or `max` for as fast as possible.
+    #[arg(long, default_value = "1", value_parser = parse_speed)]
+    speed: Speed,
+    #[command(flatten)]
+    pack: super::Pack,
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::open(&bundled("deploy/bundled/demo.toml"))?;
+    let broker = EmbeddedBroker::start(0)?;
+    settings.publish_without_credentials.broker = broker.address();
+    settings.pack = arguments.pack.folder();
+    if let SourceSettings::Replay(replay) = &mut settings.source {
+        let recording = arguments.recording.unwrap_or_else(|| replay.recording.clone());
+        *replay = ReplaySettings { recording, speed: arguments.speed, repeat: arguments.speed != Speed::Max };
+    }
+    if !arguments.prompt.is_empty() {
+        settings.prompts = arguments.prompt.into_iter().map(prompt).collect::<anyhow::Result<_>>()?;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let subscriber = SubscriberSettings { broker: broker.address(), credentials: None, filter: ALL_ROBOTS.to_owned() };
+    let screen = Screen::new(arguments.json, &settings);
+    let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
+    runtime.block_on(watch.run())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `max`, or a positive number.
+fn parse_speed(argument: &str) -> Result<Speed, String> {
+    match argument {
+        "max" => Ok(Speed::Max),
+        number => match number.parse() {
+            Ok(times) if times > 0.0 && f64::is_finite(times) => Ok(Speed::Real(times)),
+            _ => Err(format!("`{number}` is no speed: say `max` or a positive number")),
+        },
+    }
+}
+
+/// A prompt for camera and microphone, named after its file or words.
+fn prompt(source: PartSource) -> anyhow::Result<PromptSettings> {
+    let words = match &source {
+        PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
+        PartSource::Text(words) => words.clone(),
+    };
+    let id: String =
+        words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
+    anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
+    Ok(PromptSettings {
+        id: id.into(),
+        parts: vec![Part { source, weight: 1.0 }],
+        negatives: Vec::new(),
+        modalities: vec![Modality::Image, Modality::Audio],
+        p_false: USUAL_P_FALSE,
+    })
+}
+
+/// Runs the daemon on its own thread and listens until it has said its last word.
+struct Watch {
+    subscriber: Subscriber,
+    screen: Screen,
+    settings: Settings,
+    duration: Option<Duration>,
+}
+
+impl Watch {
+    async fn run(mut self) -> anyhow::Result<()> {
+        // Heard from the first message on: the daemon starts only once the subscription stands.
+        while !matches!(self.subscriber.next().await, Heard::Connected) {}
+        let stop = Arc::new(AtomicBool::new(false));
+        let daemon = {
+            let (settings, stop) = (self.settings, Arc::clone(&stop));
+            let work = move || daemon::run(&settings, &stop);
+            std::thread::Builder::new()
+                .name("daemon".to_owned())
+                .spawn(work)
+                .context("cannot start the daemon's thread")?
+        };
+        let deadline = self.duration.map(|duration| now() + duration);
+        let mut seen = tokio::time::interval(STOP_SEEN_WITHIN);
+        let mut last_word = false;
+        while !last_word && !daemon.is_finished() {
+            tokio::select! {
+                heard = self.subscriber.next() => {
+                    last_word = matches!(&heard, Heard::Status(status) if status.state == "stopped");
+                    self.screen.show(&heard)?;
+                }
+                _ = seen.tick() => {
+                    if deadline.is_some_and(|deadline| now() >= deadline) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    self.screen.refresh()?;
+                }
+            }
+        }
+        daemon.join().map_err(|_panic| anyhow::anyhow!("the daemon's thread panicked"))?
+    }
+}
+
+/// What a person sees: rates once a second, events as they come. As JSON: the events alone.
+struct Screen {
+    json: bool,
+    started_at: MonoTime,
+    refreshed_at: MonoTime,
+    heard: BTreeMap<String, u32>,
+}
+
+impl Screen {
+    fn new(json: bool, settings: &Settings) -> Self {
+        let screen = Self { json, started_at: now(), refreshed_at: now(), heard: BTreeMap::new() };
+        let prompts: Vec<&str> = settings.prompts.iter().map(|prompt| &*prompt.id).collect();
+        // A closed terminal shows at the first line that matters.
+        drop(screen.line(&format!("looking and listening for: {}", prompts.join(", "))));
+        screen
+    }
+
+    fn show(&mut self, heard: &Heard) -> io::Result<()> {
+        match heard {
+            Heard::Event(event) if self.json => {
+                let line = serde_json::to_string(event).map_err(io::Error::other)?;
+                writeln!(io::stdout().lock(), "{line}")
+            }
+            Heard::Event(event) => self.line(&event_line(event)),
+            Heard::Embedding(embedding) => {
+                *self.heard.entry(embedding.sensor.clone()).or_default() += 1;
+                Ok(())
+            }
+            Heard::Joint(_) => {
+                *self.heard.entry("joint".to_owned()).or_default() += 1;
+                Ok(())
+            }
+            Heard::Status(status) => self.line(&format!("status: {} (space {})", status.state, status.space_id)),
+            Heard::Disconnected { why } => self.line(&format!("the broker is gone: {why}")),
+            Heard::Unreadable { topic, why } => self.line(&format!("unreadable message on {topic}: {why}")),
+            Heard::Connected | Heard::Active(_) | Heard::Health(_) => Ok(()),
+        }
+    }
+
+    fn refresh(&mut self) -> io::Result<()> {
+        if now() < self.refreshed_at + SCREEN_EVERY {
+            return Ok(());
+        }
+        let secs = now().nanos_since(self.refreshed_at) as f64 / NANOS_PER_SEC as f64;
+        self.refreshed_at = now();
+        if self.heard.is_empty() {
+            return Ok(());
+        }
+        let rates: Vec<String> = self
+            .heard
+            .iter_mut()
+            .map(|(sensor, count)| format!("{sensor} {:.0}/s", f64::from(std::mem::take(count)) / secs))
+            .collect();
+        self.line(&format!("embeddings: {}", rates.join("  ")))
+    }
+
+    fn line(&self, text: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let secs = now().nanos_since(self.started_at) as f64 / NANOS_PER_SEC as f64;
+        writeln!(io::stdout().lock(), "{secs:6.1} s  {text}")
+    }
+}
+
+fn event_line(event: &HeardEvent) -> String {
+    let place = event.boxes.first().map_or(String::new(), |found| {
+        let [x0, y0, x1, y1] = found.corners_px;
+        format!("  box {x0:.0},{y0:.0} to {x1:.0},{y1:.0} of {}×{}", event.frame_size_px[0], event.frame_size_px[1])
+    });
+    let lasted = (event.last_support_mono_nanos - event.onset_mono_nanos) as f64 / NANOS_PER_SEC as f64;
+    match event.phase.as_str() {
+        "end" => {
+            format!("EVENT end     {:10} {:7} after {lasted:.1} s ({})", event.prompt, event.sensor, event.end_reason)
+        }
+        phase => format!(
+            "EVENT {phase:7} {:10} {:7} score {:.2} (fires at {:.2}){place}",
+            event.prompt, event.sensor, event.calibrated, event.threshold
+        ),
+    }
+}

@@ -1,0 +1,127 @@
+//! What to look for, as the file says it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::modality::Modality;
+use crate::prompts::{Part, PartSource, PromptSettings};
+
+use super::resolve::topic_name;
+use super::section::Section;
+use super::settings::SourceSettings;
+
+/// Where a prompt is looked for when it does not say.
+const USUAL_SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
+
+/// Wanted probability of a false alarm per window when a prompt does not say.
+pub const USUAL_P_FALSE: f64 = 0.05;
+
+/// Second levels of event topics that mean something else: `event/live/<microphone>`, `event/novel/<sensor>`.
+const RESERVED: [&str; 2] = ["live", "novel"];
+
+/// `[[prompts]]`.
+pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, source: &SourceSettings) -> Vec<PromptSettings> {
+    let mut seen = BTreeSet::new();
+    let mut prompts = Vec::new();
+    for mut section in file.listed_sections("prompts") {
+        let id = prompt_id(&mut section);
+        if !id.is_empty() && !seen.insert(id.clone()) {
+            section.problem(format!("a second prompt with the id \"{id}\""));
+        }
+        let parts = parts(&mut section, folder);
+        let negatives = negatives(&mut section, folder);
+        let modalities = senses(&mut section, source);
+        let p_false = section.number("p_false", 1e-6..=0.5).unwrap_or(USUAL_P_FALSE);
+        prompts.push(PromptSettings { id: id.into(), parts, negatives, modalities, p_false });
+    }
+    prompts
+}
+
+fn prompt_id(section: &mut Section<'_>) -> String {
+    if !section.has("id") {
+        section.missing("id", "a short name, which stands in the topic of its events");
+    }
+    let check = |id: &str| match RESERVED.contains(&id) {
+        true => Err(format!("\"{id}\" is taken: event/{id}/… means something else")),
+        false => topic_name(id),
+    };
+    section.checked_text("id", "a short name", check).unwrap_or_default()
+}
+
+/// The source that a table names: `audio`, `image` or `text`, one of them.
+fn one_source(section: &mut Section<'_>, folder: &Path) -> Option<PartSource> {
+    let mut found: Vec<PartSource> = Vec::new();
+    found.extend(section.file("audio", folder, "a sound file").map(PartSource::AudioFile));
+    found.extend(section.file("image", folder, "a picture file").map(PartSource::ImageFile));
+    found.extend(section.text("text", "words").map(|(words, _)| PartSource::Text(words)));
+    if found.len() > 1 {
+        section.problem(
+            "more than one of `audio`, `image`, `text`: to mix them use parts = [{ audio = …, weight = … }, …]",
+        );
+    }
+    found.pop()
+}
+
+fn names_a_source(section: &Section<'_>) -> bool {
+    ["audio", "image", "text"].iter().any(|key| section.has(key))
+}
+
+fn parts(section: &mut Section<'_>, folder: &Path) -> Vec<Part> {
+    let (short, long) = (names_a_source(section), section.has("parts"));
+    match (short, long) {
+        (false, false) => section.problem("made of nothing: give `audio`, `image` or `text`, or `parts`"),
+        (true, true) => section.problem("give either `parts` or one of `audio`, `image`, `text`"),
+        _ => {}
+    }
+    let mut parts: Vec<Part> =
+        one_source(section, folder).map(|source| Part { source, weight: 1.0 }).into_iter().collect();
+    let listed = section.listed_sections("parts");
+    if long && listed.is_empty() {
+        section.problem("`parts` holds no part");
+    }
+    for mut part in listed {
+        if !names_a_source(&part) {
+            part.problem("names no `audio`, `image` or `text`");
+        }
+        let source = one_source(&mut part, folder);
+        let weight = part.number("weight", 0.001..=1000.0).unwrap_or(1.0) as f32;
+        parts.extend(source.map(|source| Part { source, weight }));
+    }
+    parts
+}
+
+fn negatives(section: &mut Section<'_>, folder: &Path) -> Vec<PartSource> {
+    let mut negatives = Vec::new();
+    for mut part in section.listed_sections("negatives") {
+        if !names_a_source(&part) {
+            part.problem("names no `audio`, `image` or `text`");
+        }
+        negatives.extend(one_source(&mut part, folder));
+    }
+    negatives
+}
+
+fn senses(section: &mut Section<'_>, source: &SourceSettings) -> Vec<Modality> {
+    let Some(words) = section.texts("in") else { return USUAL_SENSES.to_vec() };
+    let mut senses: Vec<Modality> = Vec::new();
+    for (word, line) in words {
+        match word.parse() {
+            Ok(Modality::Text) => section.findings.add(line, section.key("in"), "no sensor reads text"),
+            Ok(sense) if senses.contains(&sense) => {
+                section.findings.add(line, section.key("in"), format!("{sense} twice"))
+            }
+            Ok(sense) => senses.push(sense),
+            Err(_unknown) => {
+                let what = format!("\"{word}\" is no sense; known: image, audio, thermal, depth, imu");
+                section.findings.add(line, section.key("in"), what);
+            }
+        }
+    }
+    if let SourceSettings::Sensors(sensors) = source {
+        let served = |sense: &Modality| sensors.iter().any(|sensor| sensor.driver.modality() == *sense);
+        if !sensors.is_empty() && !senses.is_empty() && !senses.iter().any(served) {
+            section.problem("no sensor serves any of the senses in `in`: it would never be found");
+        }
+    }
+    senses
+}

@@ -1,0 +1,215 @@
+//! From the tree of the file to settings: sections and keys, then what must fit together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::modality::{Modality, is_name};
+use crate::publish::{BrokerAddress, PublishSettings};
+use crate::{detect, events};
+
+use super::document::{Node, Value, parse};
+use super::problem::Findings;
+use super::prompts::prompts;
+use super::section::Section;
+use super::sensors::source;
+use super::settings::{HopSettings, JointRule, LogLevel, LoginSettings, Settings, SourceSettings};
+
+/// Shortest and longest time from one window to the next, in seconds.
+pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
+
+/// Settings of what `table` holds. They are of use only when `findings` has no problem in the end.
+pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &Findings) -> Settings {
+    let mut file = Section::new(String::new(), None, table, findings);
+    let (fleet, robot) = robot(&mut file.section("robot"));
+    let pack = pack(&mut file.section("pack"), folder);
+    let mut mqtt = file.section("mqtt");
+    let publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let login = login(&mut mqtt, folder);
+    drop(mqtt);
+    let mut windows = windows(&mut file.section("windows"));
+    let source = source(&mut file, folder, &mut windows);
+    let prompts = prompts(&mut file, folder, &source);
+    let joint = joint(&mut file.section("joint"));
+    let detect = read_detect(&mut file.section("detect"));
+    let events = read_events(&mut file.section("events"));
+    let log = log(&mut file.section("log"));
+    let settings =
+        Settings { pack, publish_without_credentials, login, source, windows, prompts, joint, detect, events, log };
+    check_hops(&settings, findings);
+    settings
+}
+
+/// Whether `name` can stand in a topic; `Err` says how it should be.
+pub(super) fn topic_name(name: &str) -> Result<(), String> {
+    let what = || format!("\"{name}\" cannot stand in a topic: use 1 to 32 of a-z, 0-9, `_`, `-`");
+    if is_name(name) { Ok(()) } else { Err(what()) }
+}
+
+/// Names of the fleet and of the robot.
+fn robot(section: &mut Section<'_>) -> (String, String) {
+    let fleet = section.checked_text("fleet", "the fleet's name", topic_name).unwrap_or_else(|| "default".to_owned());
+    if !section.has("name") {
+        section.missing("name", "the robot's name, unique in its fleet");
+    }
+    (fleet, section.checked_text("name", "the robot's name", topic_name).unwrap_or_default())
+}
+
+fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
+    let Some((text, line)) = section.required_text("path", "the model pack's folder") else { return PathBuf::new() };
+    let path = folder.join(text);
+    if !path.join("pack.toml").is_file() {
+        let what = if path.is_dir() { "holds no pack.toml" } else { "is no folder" };
+        let hint = "(a relative path counts from the config's folder)";
+        section.findings.add(line, section.key("path"), format!("{} {what} {hint}", path.display()));
+    }
+    path
+}
+
+fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettings {
+    let host = section.checked_text("host", "the broker's host name or address", host_name);
+    let port = section.integer("port", 1..=u16::MAX).unwrap_or(1883);
+    let broker = BrokerAddress { host: host.unwrap_or_else(|| "localhost".to_owned()), port };
+    let mut publish = PublishSettings::new(broker, fleet, robot);
+    if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {
+        publish.keep_alive = Duration::from_secs(secs.into());
+    }
+    if let Some(events) = section.integer("outbox_max_messages", 1..=1_000_000_u32) {
+        publish.outbox.max_records = events as usize;
+    }
+    if let Some(bytes) = section.integer("outbox_max_bytes", 65_536..=1_073_741_824_u32) {
+        publish.outbox.max_bytes = bytes as usize;
+    }
+    publish
+}
+
+fn login(section: &mut Section<'_>, folder: &Path) -> Option<LoginSettings> {
+    let username = section.text("username", "a user name").map(|(name, _)| name);
+    // Whether the file is there is seen when it is read: systemd shows credentials to the service alone.
+    let password_file = section.path("password_file", folder, "a file that holds the password");
+    if username.is_none() && password_file.is_some() {
+        section.problem("`password_file` without `username`");
+    }
+    username.map(|username| LoginSettings { username, password_file })
+}
+
+fn host_name(host: &str) -> Result<(), String> {
+    if host.contains("://") {
+        return Err(format!("\"{host}\" is an address of the web: give the host alone, and its `port`"));
+    }
+    let plain = host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]%".contains(c));
+    let with_port = host.matches(':').count() == 1;
+    match (plain, with_port) {
+        (true, false) => Ok(()),
+        (true, true) => Err(format!("\"{host}\" holds a port: give it as `port`")),
+        (false, _) => Err(format!("\"{host}\" is no host name or address")),
+    }
+}
+
+fn windows(section: &mut Section<'_>) -> HopSettings {
+    let usual = HopSettings::default();
+    let keys = [
+        ("image_hop_secs", Modality::Image),
+        ("audio_hop_secs", Modality::Audio),
+        ("thermal_hop_secs", Modality::Thermal),
+        ("depth_hop_secs", Modality::Depth),
+        ("imu_hop_secs", Modality::Imu),
+    ];
+    let lateness_secs = section.number("lateness_secs", 0.0..=5.0).unwrap_or(usual.lateness_secs);
+    let by_sense = keys
+        .map(|(key, modality)| (modality, section.number(key, HOP_SECS).unwrap_or(HopSettings::usual_secs(modality))));
+    HopSettings { lateness_secs, by_sense_secs: by_sense.into(), ..usual }
+}
+
+fn joint(section: &mut Section<'_>) -> JointRule {
+    let hop_secs = section.number("hop_secs", HOP_SECS).unwrap_or(JointRule::default().hop_secs);
+    let mut weights = section.section("weights");
+    let keys = [
+        ("image", Modality::Image),
+        ("audio", Modality::Audio),
+        ("thermal", Modality::Thermal),
+        ("depth", Modality::Depth),
+        ("imu", Modality::Imu),
+    ];
+    let given =
+        keys.into_iter().filter_map(|(key, modality)| Some((modality, weights.number(key, 0.0..=1000.0)? as f32)));
+    let weights: BTreeMap<Modality, f32> = given.collect();
+    if weights.len() == keys.len() && weights.values().all(|weight| *weight == 0.0) {
+        section.problem("all weights are 0: the joint vector would be made of nothing");
+    }
+    JointRule { hop_secs, weights }
+}
+
+fn read_detect(section: &mut Section<'_>) -> detect::Settings {
+    let usual = detect::Settings::default();
+    detect::Settings {
+        most_regions: section.integer("most_regions", 1..=64_u16).map_or(usual.most_regions, usize::from),
+        grow_share: section.number("grow_share", 0.01..=0.99).map_or(usual.grow_share, |share| share as f32),
+        suppression_iou: section.number("suppression_iou", 0.0..=1.0).map_or(usual.suppression_iou, |iou| iou as f32),
+        ..usual
+    }
+}
+
+fn read_events(section: &mut Section<'_>) -> events::Settings {
+    let usual = events::Settings::default();
+    let median_windows = section.integer("median_windows", 1..=99_u16).map_or(usual.median_windows, usize::from);
+    if median_windows.is_multiple_of(2) {
+        section.problem(format!("`median_windows` is {median_windows}: a median needs an odd number"));
+    }
+    let events = events::Settings {
+        median_windows,
+        exit_odds_ratio: section
+            .number("exit_odds_ratio", 1.0..=1000.0)
+            .map_or(usual.exit_odds_ratio, |ratio| ratio as f32),
+        min_on_secs: section.number("min_on_secs", 0.0..=3600.0).unwrap_or(usual.min_on_secs),
+        min_off_secs: section.number("min_off_secs", 0.0..=3600.0).unwrap_or(usual.min_off_secs),
+        max_len_secs: section.number("max_len_secs", 1.0..=86_400.0).unwrap_or(usual.max_len_secs),
+        cooldown_secs: section.number("cooldown_secs", 0.0..=86_400.0).unwrap_or(usual.cooldown_secs),
+        update_secs: section.number("update_secs", 0.1..=3600.0).unwrap_or(usual.update_secs),
+        moved_iou: section.number("moved_iou", 0.0..=1.0).map_or(usual.moved_iou, |iou| iou as f32),
+        stale_secs: section.number("stale_secs", 0.5..=3600.0).unwrap_or(usual.stale_secs),
+    };
+    if events.min_on_secs >= events.max_len_secs {
+        let (on, len) = (events.min_on_secs, events.max_len_secs);
+        section.problem(format!("`min_on_secs` ({on}) must be less than `max_len_secs` ({len})"));
+    }
+    events
+}
+
+fn log(section: &mut Section<'_>) -> LogLevel {
+    let word = section.word("level", &LogLevel::ALL.map(LogLevel::name));
+    LogLevel::ALL.into_iter().find(|level| Some(level.name()) == word).unwrap_or_default()
+}
+
+/// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.
+fn check_hops(settings: &Settings, findings: &Findings) {
+    let Ok(text) = std::fs::read_to_string(settings.pack.join("pack.toml")) else { return };
+    // A manifest that cannot be read is told by whoever opens the pack.
+    let manifest = parse(&text, &Findings::default());
+    for modality in [Modality::Audio, Modality::Imu] {
+        let Some(window_secs) = window_secs(&manifest, modality) else { continue };
+        let too_long = |hop_secs: f64| hop_secs > window_secs;
+        let what = |hop_secs: f64| format!("{hop_secs} is longer than the pack's window for {modality}, {window_secs}");
+        let general = settings.windows.by_sense_secs.get(&modality).copied().unwrap_or_default();
+        if too_long(general) {
+            findings.add(None, format!("windows.{modality}_hop_secs"), what(general));
+        }
+        let SourceSettings::Sensors(sensors) = &settings.source else { continue };
+        for sensor in sensors.iter().filter(|sensor| sensor.driver.modality() == modality) {
+            if let Some(hop_secs) =
+                settings.windows.by_sensor_secs.get(&sensor.id).copied().filter(|hop| too_long(*hop))
+            {
+                findings.add(None, format!("sensors.{}.hop_secs", sensor.id), what(hop_secs));
+            }
+        }
+    }
+}
+
+fn window_secs(manifest: &BTreeMap<String, Node>, modality: Modality) -> Option<f64> {
+    let Value::Table(section) = &manifest.get(modality.name())?.value else { return None };
+    match section.get("window_secs")?.value {
+        Value::Number(secs) => Some(secs),
+        Value::Integer(secs) => Some(secs as f64),
+        _ => None,
+    }
+}

@@ -1,0 +1,281 @@
+//! Whole configs: what they resolve to, and what is said about wrong ones.
+
+use std::path::Path;
+
+use super::*;
+use crate::encoders::ModalityFacts;
+use crate::modality::{Modality, SensorId};
+use crate::prompts::PartSource;
+use crate::publish::{BrokerAddress, PublishSettings};
+use crate::sensors::DriverSettings;
+
+/// A folder as configs point to: a pack whose manifest has windows, a sound, a picture, a recording.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for inner in ["reference", "prompts"] {
+        std::fs::create_dir(folder.path().join(inner)).unwrap();
+    }
+    std::fs::write(folder.path().join("reference/pack.toml"), "[audio]\nwindow_secs = 2.0\n[imu]\nwindow_secs = 5\n")
+        .unwrap();
+    for file in ["prompts/dog.ogg", "prompts/night.jpg", "demo.mcap"] {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    folder
+}
+
+const LEAST: &str = "[robot]\nname = 'a'\n[pack]\npath = 'reference'\n[sensors.mic]\ndriver = 'microphone'\n";
+
+fn problems(text: &str) -> Vec<String> {
+    let folder = folder();
+    let Err(problems) = Settings::from_text(text, folder.path()) else { return Vec::new() };
+    let place = format!("{}/", folder.path().display());
+    problems.iter().map(|problem| problem.to_string().replace(&place, "")).collect()
+}
+
+#[test]
+fn the_least_config_has_the_defaults() {
+    let folder = folder();
+    let settings = Settings::from_text(LEAST, folder.path()).unwrap();
+    let broker = BrokerAddress { host: "localhost".to_owned(), port: 1883 };
+    assert_eq!(settings.publish().unwrap(), PublishSettings::new(broker, "default", "a"));
+    assert_eq!(settings.events, crate::events::Settings::default());
+    assert_eq!(settings.detect, crate::detect::Settings::default());
+    assert_eq!(settings.joint, JointRule::default());
+    assert_eq!(settings.log, LogLevel::Info);
+    assert_eq!(settings.pack, folder.path().join("reference"));
+    let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
+    assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
+    let expected = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+    assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
+}
+
+#[test]
+fn five_mistakes_get_five_messages() {
+    let text = "[robot]\nname = 'Rover 7'\n[pack]\npath = 'refrence'\n[mqtt]\nprot = 1883\n\
+                [sensors.front]\ndriver = 'v4l2'\ndevice = '/dev/video0'\n[[prompts]]\nid = 'dog'\naudio = 'dgo.ogg'\n";
+    assert_eq!(
+        problems(text),
+        [
+            "line 2: robot.name: \"Rover 7\" cannot stand in a topic: use 1 to 32 of a-z, 0-9, `_`, `-`",
+            "line 4: pack.path: refrence is no folder (a relative path counts from the config's folder)",
+            "line 6: mqtt.prot: unknown key; did you mean `port`?",
+            "line 8: sensors.front.driver: `v4l2` is not known; did you mean `v4l`?",
+            "line 12: prompts[0].audio: no file dgo.ogg (a relative path counts from the config's folder)",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_config_says_what_is_needed() {
+    assert_eq!(
+        problems(""),
+        [
+            "robot: `name` is missing: the robot's name, unique in its fleet",
+            "pack: `path` is missing: the model pack's folder",
+            "`sensors` is missing: add a [sensors.<name>] section, or [replay] with a recording",
+        ]
+    );
+}
+
+#[test]
+fn each_mistake_is_named() {
+    let cases = [
+        ("[robots]\n", "line 7: robots: unknown key; did you mean `robot`?"),
+        (
+            "[mqtt]\nhost = 'mqtt://broker'\n",
+            "line 8: mqtt.host: \"mqtt://broker\" is an address of the web: give the host alone, and its `port`",
+        ),
+        ("[mqtt]\nhost = 'broker:1883'\n", "line 8: mqtt.host: \"broker:1883\" holds a port: give it as `port`"),
+        ("[mqtt]\nport = 0\n", "line 8: mqtt.port: expected a whole number from 1 to 65535, found 0"),
+        (
+            "[windows]\naudio_hop_secs = 2.5\n",
+            "windows.audio_hop_secs: 2.5 is longer than the pack's window for audio, 2",
+        ),
+        ("hop_secs = 3\n", "sensors.mic.hop_secs: 3 is longer than the pack's window for audio, 2"),
+        ("rate_hz = 3\n", "line 7: sensors.mic.rate_hz: unknown key; did you mean `sample_rate_hz`?"),
+        (
+            "[sensors.B]\ndriver = 'nokhwa'\n",
+            "line 7: sensors.B: \"B\" cannot stand in a topic: use 1 to 32 of a-z, 0-9, `_`, `-`",
+        ),
+        (
+            "[sensors.c]\ndriver = 'v4l'\n",
+            "line 7: sensors.c: `device` is missing: a camera such as /dev/v4l/by-id/… or /dev/video0",
+        ),
+        (
+            "[sensors.c]\ndriver = 'nokhwa'\nwidth_px = 1\n",
+            "line 9: sensors.c.width_px: expected a whole number from 32 to 8192, found 1",
+        ),
+        (
+            "[sensors.c]\n",
+            "line 7: sensors.c: `driver` is missing: one of v4l, nokhwa, microphone, witmotion, gy_mcu90640",
+        ),
+        ("[replay]\nrecording = 'demo.mcap'\n", "[replay] stands in the place of [sensors]: leave one of them out"),
+        (
+            "[[prompts]]\ntext = 'dog'\n",
+            "line 7: prompts[0]: `id` is missing: a short name, which stands in the topic of its events",
+        ),
+        ("[[prompts]]\nid = 'a'\n", "line 7: prompts[0]: made of nothing: give `audio`, `image` or `text`, or `parts`"),
+        (
+            "[[prompts]]\nid = 'live'\ntext = 'dog'\n",
+            "line 8: prompts[0].id: \"live\" is taken: event/live/… means something else",
+        ),
+        ("[[prompts]]\nid = 'a'\ntext = 'dog'\nin = ['text']\n", "line 10: prompts[0].in: no sensor reads text"),
+        (
+            "[[prompts]]\nid = 'a'\ntext = 'dog'\nin = ['sound']\n",
+            "line 10: prompts[0].in: \"sound\" is no sense; known: image, audio, thermal, depth, imu",
+        ),
+        (
+            "[[prompts]]\nid = 'a'\ntext = 'dog'\nin = ['depth']\n",
+            "line 7: prompts[0]: no sensor serves any of the senses in `in`: it would never be found",
+        ),
+        (
+            "[[prompts]]\nid = 'a'\ntext = 'dog'\np_false = 0.6\n",
+            "line 10: prompts[0].p_false: expected a number from 0.000001 to 0.5, found 0.6",
+        ),
+        (
+            "[[prompts]]\nid = 'a'\nparts = [{ weight = 1 }]\n",
+            "line 9: prompts[0].parts[0]: names no `audio`, `image` or `text`",
+        ),
+        (
+            "[[prompts]]\nid = 'a'\nparts = [{ text = 'b', weight = -1 }]\n",
+            "line 9: prompts[0].parts[0].weight: expected a number from 0.001 to 1000, found -1",
+        ),
+        (
+            "[joint]\nweights = { imu = -0.5 }\n",
+            "line 8: joint.weights.imu: expected a number from 0 to 1000, found -0.5",
+        ),
+        ("[events]\nmedian_windows = 4\n", "line 7: events: `median_windows` is 4: a median needs an odd number"),
+        (
+            "[log]\nlevel = 'verbose'\n",
+            "line 8: log.level: `verbose` is not known; known: error, warn, info, debug, trace",
+        ),
+    ];
+    for (added, expected) in cases {
+        assert_eq!(problems(&format!("{LEAST}{added}")), [expected], "{added}");
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let twice = "[[prompts]]\nid = 'a'\ntext = 'dog'\n".repeat(2);
+    assert_eq!(problems(&format!("{LEAST}{twice}")), ["line 10: prompts[1]: a second prompt with the id \"a\""]);
+    assert_eq!(problems(&format!("{LEAST}[sensors.mic]\ndriver = 'nokhwa'\n")).len(), 1);
+}
+
+#[test]
+fn after_a_syntax_error_the_rest_is_still_checked() {
+    let found = problems(
+        "[robot]\nname 'a'\n[pack]\npath = 'reference'\n[mqtt]\nport = 'x'\n[sensors.mic]\ndriver = 'microphone'\n",
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with("line 2: not TOML: "), "{found:#?}");
+    assert!(found[1].starts_with("line 6: mqtt.port: "), "{found:#?}");
+}
+
+#[test]
+fn prompts_are_sums_of_parts() {
+    let folder = folder();
+    let text = format!(
+        "{LEAST}[[prompts]]\nid = 'x'\nparts = [{{ audio = 'prompts/dog.ogg', weight = 0.5 }}, {{ text = 'at night' }}]\n"
+    );
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    let parts: Vec<_> = settings.prompts[0].parts.iter().map(|part| (part.source.clone(), part.weight)).collect();
+    let dog = PartSource::AudioFile(folder.path().join("prompts/dog.ogg"));
+    assert_eq!(parts, [(dog, 0.5), (PartSource::Text("at night".to_owned()), 1.0)]);
+    assert_eq!(settings.prompts[0].modalities, [Modality::Image, Modality::Audio]);
+}
+
+#[test]
+fn the_password_is_read_when_it_is_needed() {
+    let folder = folder();
+    let text = format!("{LEAST}[mqtt]\nusername = 'me'\npassword_file = 'password'\n");
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    assert!(matches!(settings.publish(), Err(ConfigError::Password { .. })));
+    std::fs::write(folder.path().join("password"), "secret\n").unwrap();
+    let credentials = settings.publish().unwrap().credentials.unwrap();
+    assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
+}
+
+#[test]
+fn the_pack_and_the_config_make_windows_and_weights_together() {
+    let folder = folder();
+    let text = format!("{LEAST}hop_secs = 0.25\n[joint.weights]\nimu = 0\n");
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    let facts =
+        ModalityFacts { window_secs: 2.0, rate_hz: 16_000.0, joint_weight: 0.8, validated: true, logit_scale: 20.0 };
+    let mic = SensorId::new("mic").unwrap();
+    let window = settings.window(&mic, Modality::Audio, &facts);
+    assert_eq!((window.window_secs, window.hop_secs, window.lateness_secs), (2.0, 0.25, 0.2));
+    let joint = settings.joint(Modality::Audio, std::slice::from_ref(&mic), &facts);
+    assert_eq!((joint.weight, joint.horizon_secs), (0.8, 1.0));
+    assert_eq!(settings.joint(Modality::Imu, &[mic], &facts).weight, 0.0);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_clear_error() {
+    let error = Settings::open(Path::new("/nowhere/perceptd.toml")).unwrap_err().to_string();
+    assert_eq!(error, "cannot read the config /nowhere/perceptd.toml: No such file or directory (os error 2)");
+}
+
+/// `deploy/perceptd.toml` with its paths in `folder` and the lines under these marks in force.
+fn reference(folder: &Path, marks: &[&str]) -> String {
+    let text = include_str!("../../deploy/perceptd.toml").replace("/usr/share/perceptd", &folder.display().to_string());
+    let in_force = text.lines().map(|line| {
+        let unmarked = marks.iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+        // `#key = …` is a default, `# Words` are words.
+        let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+        unmarked.filter(|(mark, rest)| **mark != "#" || is_key(rest)).map_or(line, |(_, rest)| rest)
+    });
+    in_force.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_config_tells_the_defaults() {
+    let folder = folder();
+    let as_it_is = Settings::from_text(&reference(folder.path(), &[]), folder.path()).unwrap();
+    let spelled_out = reference(folder.path(), &["#"]);
+    assert!(spelled_out.contains("\nport = 1883\n") && spelled_out.contains("\nlevel = \"info\""), "{spelled_out}");
+    assert_eq!(Settings::from_text(&spelled_out, folder.path()).unwrap(), as_it_is);
+}
+
+#[test]
+fn the_reference_config_has_every_key() {
+    let folder = folder();
+    let everything = reference(folder.path(), &["#: ", "#| ", "#"]);
+    let findings = problem::Findings::default();
+    let tree = document::parse(&everything, &findings);
+    let written = keys("", &tree);
+    resolve::resolve(tree, folder.path(), &findings);
+    let (problems, asked) = findings.into_parts();
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["[replay] stands in the place of [sensors]: leave one of them out"]);
+    let unwritten: Vec<_> = asked.difference(&written).filter(|key| !per_instance(key)).collect();
+    assert!(unwritten.is_empty(), "deploy/perceptd.toml lacks {unwritten:?}");
+}
+
+/// Keys that are shown with one sensor or prompt and left out with the others.
+fn per_instance(key: &str) -> bool {
+    let shown =
+        ["time_offset_ms", "hop_secs", "audio", "image", "text", "parts", "in", "p_false", "negatives", "weight"];
+    (key.starts_with("sensors.") || key.starts_with("prompts[")) && shown.iter().any(|end| key.ends_with(end))
+}
+
+fn keys(path: &str, table: &std::collections::BTreeMap<String, document::Node>) -> std::collections::BTreeSet<String> {
+    let mut all = std::collections::BTreeSet::new();
+    for (key, node) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match &node.value {
+            document::Value::Table(inner) => all.extend(keys(&path, inner)),
+            document::Value::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if let document::Value::Table(inner) = &item.value {
+                        all.extend(keys(&format!("{path}[{index}]"), inner));
+                    }
+                }
+            }
+            _ => {}
+        }
+        all.insert(path);
+    }
+    all
+}

@@ -1,0 +1,121 @@
+//! Rooms from settings: everything that can fail before the first thread starts.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+
+use super::perception::Perception;
+use super::threads::{Pace, WindowLoop};
+use crate::config::{Settings, SourceSettings};
+use crate::detect::Detector;
+use crate::encoders::Encoders;
+use crate::events::{Episodes, IdSource};
+use crate::modality::{Modality, SensorId};
+use crate::prompts::{Prompt, enrol};
+use crate::publish::{Post, PublishParts, Publisher};
+use crate::recording::Recording;
+use crate::space::{Bank, Joint};
+use crate::telemetry::Telemetry;
+use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
+use crate::windows::{WindowSettings, Windower};
+
+/// Everything that the threads work with.
+pub(super) struct Rooms {
+    pub(super) telemetry: Telemetry,
+    pub(super) recording: Option<Recording>,
+    pub(super) windows: WindowLoop,
+    pub(super) perception: Perception,
+    pub(super) publisher: Publisher,
+    pub(super) post: Post,
+    pub(super) joint_hop_nanos: i64,
+}
+
+impl Rooms {
+    /// Opens the recording, loads the pack, enrols the prompts. Touches neither devices nor the broker.
+    pub(super) fn build(settings: &Settings, started_at: MonoTime) -> anyhow::Result<Self> {
+        let telemetry = Telemetry::default();
+        let recording = match &settings.source {
+            SourceSettings::Replay(replay) => Some(Recording::open(&replay.recording)?),
+            SourceSettings::Sensors(_) => None,
+        };
+        let sensors = sensors(settings, recording.as_ref());
+        let (timeline, ids) = time_and_ids(recording.as_ref())?;
+        let mut modalities: Vec<Modality> = sensors.iter().map(|(_, modality)| *modality).collect();
+        modalities.dedup();
+        let mut encoders = Encoders::open(&settings.pack, &modalities)?;
+        let bank = Bank::new(encoders.bank()?);
+        let prompts = settings.prompts.iter().map(|prompt| enrol(prompt, &mut encoders, &bank));
+        let prompts = prompts.collect::<Result<Vec<Prompt>, _>>()?;
+        // Prompts are vectors from here on; the text encoder's memory is better used otherwise.
+        encoders.unload(Modality::Text);
+        let cut = windows(settings, &sensors, &encoders)?;
+        let joint = joint(settings, &sensors, &encoders);
+        let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
+        let parts = PublishParts {
+            timeline,
+            telemetry: telemetry.clone(),
+            space: encoders.space().clone(),
+            dim: u32::try_from(encoders.dim()).context("the pack's dimension")?,
+            sensors: sensors.clone(),
+            started_at,
+            replay: recording.is_some(),
+        };
+        let (publisher, post) = crate::publish::open(settings.publish()?, parts)?;
+        let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
+        let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+        let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };
+        let windows = WindowLoop { windowers, tick_nanos: joint_hop_nanos, pace, telemetry: telemetry.clone() };
+        let perception = Perception {
+            encoders,
+            bank,
+            prompts,
+            detector: Detector::new(settings.detect),
+            episodes: Episodes::new(settings.events, ids),
+            joint,
+            telemetry: telemetry.clone(),
+            last_time: MonoTime::default(),
+        };
+        Ok(Self { telemetry, recording, windows, perception, publisher, post, joint_hop_nanos })
+    }
+}
+
+fn sensors(settings: &Settings, recording: Option<&Recording>) -> Vec<(SensorId, Modality)> {
+    match (&settings.source, recording) {
+        (SourceSettings::Sensors(sensors), _) => {
+            sensors.iter().map(|sensor| (sensor.id.clone(), sensor.driver.modality())).collect()
+        }
+        (SourceSettings::Replay(_), Some(recording)) => recording.sensors(),
+        (SourceSettings::Replay(_), None) => Vec::new(),
+    }
+}
+
+fn time_and_ids(recording: Option<&Recording>) -> anyhow::Result<(Timeline, IdSource)> {
+    if let Some(recording) = recording {
+        let timeline = recording.timeline().clone();
+        return Ok((timeline.clone(), IdSource::replay(timeline, recording.digest())));
+    }
+    let timeline = Timeline::of_this_boot().context("cannot read the boot id")?;
+    Ok((timeline.clone(), IdSource::live(timeline, fastrand::Rng::new())))
+}
+
+fn windows(
+    settings: &Settings,
+    sensors: &[(SensorId, Modality)],
+    encoders: &Encoders,
+) -> anyhow::Result<Vec<WindowSettings>> {
+    let cut = sensors.iter().map(|(sensor, modality)| {
+        let facts = encoders.facts(*modality).with_context(|| {
+            format!("sensor {sensor}: the model pack {} has no {modality} encoder", settings.pack.display())
+        })?;
+        Ok(settings.window(sensor, *modality, facts))
+    });
+    cut.collect()
+}
+
+fn joint(settings: &Settings, sensors: &[(SensorId, Modality)], encoders: &Encoders) -> Joint {
+    Joint::new(Modality::ALL.into_iter().filter_map(|modality| {
+        let of_sense = sensors.iter().filter(|(_, sense)| *sense == modality).map(|(sensor, _)| sensor.clone());
+        let of_sense: Vec<SensorId> = of_sense.collect();
+        Some((modality, settings.joint(modality, &of_sense, encoders.facts(modality)?)))
+    }))
+}

@@ -1,0 +1,183 @@
+//! From windows to what is published: embeddings, the joint vector, events. One value on one thread; it reads the clock only to
+//! time the encoders.
+
+use crate::detect::{DetectError, Detector, Frame};
+use crate::encoders::{Embedding, Encoders, EncodersError};
+use crate::events::{Episodes, Event, Evidence};
+use crate::media::{CameraFrame, MediaError};
+use crate::modality::{Modality, SensorId};
+use crate::prompts::Prompt;
+use crate::space::{Bank, Joint, JointVector, Score};
+use crate::telemetry::{DropReason, Telemetry};
+use crate::time::{MonoTime, Span, now};
+use crate::windows::{Presence, Window, WindowData};
+
+use super::threads::Turn;
+
+/// What goes to subscribers.
+#[derive(Clone, Debug)]
+pub(super) enum Finding {
+    /// A window's embedding.
+    Embedding(Embedded),
+    /// The senses together, at a point of the tick's grid.
+    Joint(MonoTime, JointVector),
+    /// A step in an event's life.
+    Event(Event),
+}
+
+/// A window that was embedded; its data is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Embedded {
+    pub(super) sensor: SensorId,
+    pub(super) window_index: u64,
+    pub(super) span: Span,
+    pub(super) presence: Presence,
+    pub(super) embedding: Embedding,
+}
+
+/// Why a window gave nothing. Counted and logged; the next window is tried as if nothing had been.
+#[derive(Debug, thiserror::Error)]
+enum WindowError {
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    #[error(transparent)]
+    Encoders(#[from] EncodersError),
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+}
+
+/// Encoders, prompts and the state of events.
+pub(super) struct Perception {
+    pub(super) encoders: Encoders,
+    pub(super) bank: Bank,
+    pub(super) prompts: Vec<Prompt>,
+    pub(super) detector: Detector,
+    pub(super) episodes: Episodes,
+    pub(super) joint: Joint,
+    pub(super) telemetry: Telemetry,
+    pub(super) last_time: MonoTime,
+}
+
+impl Perception {
+    /// Works on one turn; gives what it found, in order.
+    pub(super) fn turn(&mut self, turn: Turn) -> Vec<Finding> {
+        match turn {
+            Turn::Tick(at) => {
+                self.last_time = self.last_time.max(at);
+                let events = self.episodes.advance(at).into_iter().map(Finding::Event);
+                let joint = self.joint.at(at).map(|vector| Finding::Joint(at, vector));
+                events.chain(joint).collect()
+            }
+            Turn::Window(window) => self.window(window),
+        }
+    }
+
+    /// Ends what is open.
+    pub(super) fn shutdown(&mut self) -> Vec<Event> {
+        self.episodes.shutdown(self.last_time)
+    }
+
+    /// Events that are open now.
+    pub(super) fn open_events(&self) -> Vec<Event> {
+        self.episodes.open_events().cloned().collect()
+    }
+
+    fn window(&mut self, window: Window) -> Vec<Finding> {
+        let counters = self.telemetry.sensor(&window.sensor);
+        self.last_time = self.last_time.max(window.span.end);
+        let started = now();
+        let looked = self.look(&window);
+        let nanos = now().nanos_since(started);
+        match looked {
+            Ok((embedding, evidence)) => {
+                counters.count_embedding(u64::try_from(nanos).unwrap_or(0));
+                self.joint.push(&window.sensor, window.span.end, &embedding);
+                let mut findings = vec![Finding::Embedding(Embedded {
+                    sensor: window.sensor,
+                    window_index: window.index,
+                    span: window.span,
+                    presence: window.presence,
+                    embedding,
+                })];
+                findings.extend(evidence.iter().flat_map(|seen| self.episodes.push(seen)).map(Finding::Event));
+                findings
+            }
+            Err(error) => {
+                counters.count_drop(DropReason::Undecodable);
+                tracing::warn!(sensor = %window.sensor, window = window.index, %error, "a window could not be embedded");
+                Vec::new()
+            }
+        }
+    }
+
+    fn look(&self, window: &Window) -> Result<(Embedding, Vec<Evidence>), WindowError> {
+        let embedding = match &window.data {
+            WindowData::Image(frame) => return self.look_at_frame(window, frame),
+            WindowData::Audio(samples) => self.encoders.audio(samples)?,
+            WindowData::Thermal(celsius) => self.encoders.thermal(celsius)?,
+            WindowData::Depth(metres) => self.encoders.depth(metres)?,
+            WindowData::Imu { rows, .. } => self.encoders.imu(rows)?,
+        };
+        let evidence = self.compare(window, &embedding);
+        Ok((embedding, evidence))
+    }
+
+    /// Sound and motion: the window's own vector against every prompt that is looked for in this sense.
+    fn compare(&self, window: &Window, embedding: &Embedding) -> Vec<Evidence> {
+        let modality = window.data.modality();
+        let wanted = self.wanted_in(modality);
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let cohort = self.bank.cohort_scores(&embedding.vector, &made_of(&wanted));
+        wanted
+            .into_iter()
+            .filter_map(|prompt| {
+                let score = prompt.calibrations.get(&modality)?.score_beside(&cohort, &embedding.vector);
+                Some(evidence(window, prompt, score))
+            })
+            .collect()
+    }
+
+    fn look_at_frame(&self, window: &Window, frame: &CameraFrame) -> Result<(Embedding, Vec<Evidence>), WindowError> {
+        let picture = frame.to_picture()?;
+        let embedding = self.encoders.image(&picture)?;
+        let wanted = self.wanted_in(Modality::Image);
+        if wanted.is_empty() {
+            return Ok((embedding, Vec::new()));
+        }
+        let size_px = (picture.width, picture.height);
+        let map = self.encoders.map(&picture)?;
+        let frame = Frame::new(&self.bank, size_px, &map, &made_of(&wanted));
+        let seen = wanted.into_iter().map(|prompt| {
+            let found = self.detector.detect(&frame, prompt)?;
+            let boxes =
+                found.candidates.iter().filter(|b| b.score.fires()).map(|b| (b.box_in_image, b.score.calibrated));
+            let boxes = boxes.collect();
+            Ok(Evidence { boxes, frame_size_px: Some(size_px), ..evidence(window, prompt, found.frame) })
+        });
+        let seen = seen.collect::<Result<Vec<_>, WindowError>>()?;
+        Ok((embedding, seen))
+    }
+
+    fn wanted_in(&self, modality: Modality) -> Vec<&Prompt> {
+        self.prompts.iter().filter(|prompt| prompt.calibrations.contains_key(&modality)).collect()
+    }
+}
+
+fn made_of(prompts: &[&Prompt]) -> Vec<Modality> {
+    prompts.iter().map(|prompt| prompt.made_of).collect()
+}
+
+fn evidence(window: &Window, prompt: &Prompt, score: Score) -> Evidence {
+    Evidence {
+        prompt: prompt.id.clone(),
+        sensor: window.sensor.clone(),
+        modality: window.data.modality(),
+        window_index: window.index,
+        span: window.span,
+        score,
+        boxes: Vec::new(),
+        frame_size_px: None,
+    }
+}

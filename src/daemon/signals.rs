@@ -1,0 +1,37 @@
+//! SIGINT and SIGTERM: the first asks for an ordered stop, the second ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Exit code after a second signal: 128 + SIGINT, as shells say it.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// The two signals that stop perceptd.
+pub(super) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Starts to listen; must be called inside a runtime.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Sets `stop` at the first signal; never returns.
+    pub(super) async fn watch(mut self, stop: Arc<AtomicBool>) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if stop.swap(true, Ordering::Relaxed) {
+                tracing::warn!("second signal: ending at once");
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+            tracing::info!("stopping; a second signal ends at once");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The loops of the named threads between sensors and publishing. Each ends when its input closes, and closes its output by ending.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::modality::SensorId;
+use crate::pipe::{Received, Receiver, Sender};
+use crate::sensors::Sample;
+use crate::telemetry::Telemetry;
+use crate::time::{MonoTime, now};
+use crate::windows::{Cut, Window, Windower};
+
+/// How long a loop waits for input before it looks at the time again.
+const TURN: Duration = Duration::from_millis(20);
+
+/// What the inference thread works on, in order.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// A window to embed.
+    Window(Window),
+    /// Time has reached this point of the tick's grid: the joint vector and the events' timers are due.
+    Tick(MonoTime),
+}
+
+impl Turn {
+    /// Whether a newer `other` makes `self` pointless: a later tick, or a later window of the same sensor.
+    pub(super) fn is_superseded_by(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tick(_), Self::Tick(_)) => true,
+            (Self::Window(old), Self::Window(new)) => old.sensor == new.sensor,
+            _ => false,
+        }
+    }
+}
+
+/// Whose time moves the windows on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The clock's: sensors are live.
+    Live,
+    /// The samples' own arrival stamps: a recording is replayed, at whatever speed.
+    Recorded,
+}
+
+/// Cuts samples into windows and beats the tick, until every sensor has gone.
+pub(super) struct WindowLoop {
+    pub(super) windowers: BTreeMap<SensorId, Windower>,
+    pub(super) tick_nanos: i64,
+    pub(super) pace: Pace,
+    pub(super) telemetry: Telemetry,
+}
+
+impl WindowLoop {
+    pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>) {
+        let mut next_tick = None;
+        loop {
+            let received = input.recv(TURN);
+            let time = match (&received, self.pace) {
+                (Received::Closed, _) => return,
+                (_, Pace::Live) => now(),
+                (Received::Item(sample), Pace::Recorded) => sample.arrived_at,
+                (Received::TimedOut, Pace::Recorded) => continue,
+            };
+            if self.advance(time, &mut next_tick, output).is_none() {
+                return;
+            }
+            if let Received::Item(sample) = received
+                && self.push(&sample, output).is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// None when nobody takes windows any more.
+    fn advance(&mut self, time: MonoTime, next_tick: &mut Option<MonoTime>, output: &Sender<Turn>) -> Option<()> {
+        let mut cuts = Vec::new();
+        for (sensor, windower) in &mut self.windowers {
+            cuts.extend(windower.advance(time).into_iter().map(|cut| (sensor.clone(), cut)));
+        }
+        for (sensor, cut) in cuts {
+            self.hand_on(&sensor, cut, output)?;
+        }
+        let grid = MonoTime::from_nanos(time.nanos() - time.nanos().rem_euclid(self.tick_nanos));
+        let due = next_tick.get_or_insert_with(|| grid.shifted(self.tick_nanos));
+        if time >= *due {
+            *next_tick = Some(grid.shifted(self.tick_nanos));
+            output.send(Turn::Tick(grid)).ok()?;
+        }
+        Some(())
+    }
+
+    fn push(&mut self, sample: &Sample, output: &Sender<Turn>) -> Option<()> {
+        let Some(windower) = self.windowers.get_mut(&sample.sensor) else { return Some(()) };
+        for cut in windower.push(sample) {
+            self.hand_on(&sample.sensor, cut, output)?;
+        }
+        Some(())
+    }
+
+    fn hand_on(&self, sensor: &SensorId, cut: Cut, output: &Sender<Turn>) -> Option<()> {
+        let counters = self.telemetry.sensor(sensor);
+        match cut {
+            Cut::Window(window) => {
+                counters.count_window();
+                return output.send(Turn::Window(window)).ok();
+            }
+            Cut::Dropped(reason) => counters.count_drop(reason),
+            Cut::Gap => counters.count_gap(),
+        }
+        Some(())
+    }
+}
+
+/// When the inference thread last completed a turn, idle ones included: what the watchdog believes in.
+#[derive(Debug, Default)]
+pub(super) struct Heartbeat(AtomicI64);
+
+impl Heartbeat {
+    pub(super) fn beat(&self) {
+        self.0.store(now().nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        let nanos = now().nanos() - self.0.load(Ordering::Relaxed);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+}

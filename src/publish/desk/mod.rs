@@ -1,0 +1,288 @@
+//! What waits to be published, and in which order it goes. Pure: it knows neither threads nor the client.
+//!
+//! State (status, active, health) keeps its newest and says it again on every connect; events go through
+//! the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
+use super::presence::Presence;
+use super::topics::{Class, Topics};
+use super::wire::{Envelope, HealthFacts, SensorFacts};
+use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
+use crate::events::Event;
+use crate::modality::SensorId;
+use crate::telemetry::{DropReason, SensorReading};
+use crate::time::{MonoTime, NANOS_PER_SEC};
+
+/// One message, ready for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) class: Class,
+    pub(super) topic: String,
+    pub(super) boot_id: Arc<str>,
+    pub(super) seq: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What an outcome is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    State(Class),
+    Record(RecordId),
+    Flow(String),
+}
+
+/// A state topic: its newest message, and how far it is.
+struct State {
+    message: Message,
+    is_said: bool,
+    in_client: bool,
+}
+
+/// A topic of vectors: at most one waits, at most one is with the client.
+#[derive(Default)]
+struct Flow {
+    waiting: Option<Message>,
+    in_client: bool,
+}
+
+/// What waits to be published.
+pub(super) struct Desk {
+    topics: Topics,
+    parts: PublishParts,
+    presence: Presence,
+    first_seq: u64,
+    next_seqs: HashMap<String, u64>,
+    states: BTreeMap<Class, State>,
+    flows: BTreeMap<String, Flow>,
+    outbox: Outbox,
+    is_connected: bool,
+    joint_replaced: u64,
+    health_before: Option<(MonoTime, i64, BTreeMap<SensorId, SensorReading>)>,
+}
+
+impl Desk {
+    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
+        let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
+        let first_seq = if parts.replay { 1 } else { micros.max(1) };
+        Self {
+            presence: Presence::new(&parts, first_seq),
+            topics,
+            parts,
+            first_seq,
+            next_seqs: HashMap::new(),
+            states: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            outbox: Outbox::new(limits),
+            is_connected: false,
+            joint_replaced: 0,
+            health_before: None,
+        }
+    }
+
+    /// The next message to hand to the client: state first, then events while fewer than `max_in_flight` are unacknowledged, then
+    /// vectors.
+    pub(super) fn next(&mut self, max_in_flight: usize, now: MonoTime) -> Option<(Ticket, Message)> {
+        if let Some((&class, state)) = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client) {
+            state.in_client = true;
+            state.is_said = true;
+            return Some((Ticket::State(class), state.message.clone()));
+        }
+        if self.outbox.offered() < max_in_flight
+            && let Some((id, record)) = self.outbox.offer(now)
+        {
+            let message = Message {
+                class: Class::Event,
+                topic: record.topic.clone(),
+                boot_id: Arc::clone(&self.parts.timeline.boot_id),
+                seq: record.seq,
+                payload: record.payload.clone(),
+            };
+            return Some((Ticket::Record(id), message));
+        }
+        let (topic, flow) = self.flows.iter_mut().find(|(_, flow)| flow.waiting.is_some() && !flow.in_client)?;
+        let message = flow.waiting.take()?;
+        flow.in_client = true;
+        Some((Ticket::Flow(topic.clone()), message))
+    }
+
+    /// What became of a message.
+    pub(super) fn settle(&mut self, ticket: &Ticket, outcome: Outcome, now: MonoTime) {
+        match ticket {
+            Ticket::State(class) => {
+                if let Some(state) = self.states.get_mut(class) {
+                    state.in_client = false;
+                    // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
+                    state.is_said &= outcome != Outcome::Undone;
+                }
+            }
+            Ticket::Record(id) => self.outbox.settle(*id, outcome, now),
+            Ticket::Flow(topic) => {
+                if let Some(flow) = self.flows.get_mut(topic) {
+                    flow.in_client = false;
+                }
+            }
+        }
+    }
+
+    /// Connection `session_number` came up: birth first, and all state again.
+    pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
+        self.is_connected = true;
+        self.outbox.connected();
+        for state in self.states.values_mut() {
+            state.is_said = false;
+        }
+        let topic = self.topics.status();
+        let seq = self.next_seq(&topic);
+        let payload = self.presence.running(session_number, seq, now);
+        self.put_state(Class::Status, topic, seq, payload);
+    }
+
+    /// The connection is gone.
+    pub(super) const fn disconnected(&mut self) {
+        self.is_connected = false;
+    }
+
+    /// The last word of connection `session_number`.
+    pub(super) fn stopped(&mut self, session_number: u64, now: MonoTime) {
+        let topic = self.topics.status();
+        let seq = self.next_seq(&topic);
+        let payload = self.presence.stopped(session_number, seq, now);
+        self.put_state(Class::Status, topic, seq, payload);
+    }
+
+    /// Whether all state is said and acknowledged.
+    pub(super) fn is_state_said(&self) -> bool {
+        self.states.values().all(|state| state.is_said && !state.in_client)
+    }
+
+    pub(super) const fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// Whether the next vector on this topic should wait: in a replay, while the one before it has not gone to a broker that is there.
+    pub(super) fn must_wait(&self, topic: &str) -> bool {
+        let is_taken = self.flows.get(topic).is_some_and(|flow| flow.waiting.is_some());
+        self.parts.replay && self.is_connected && is_taken
+    }
+
+    pub(super) const fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    pub(super) const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(super) const fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    pub(super) fn boot_id(&self) -> Arc<str> {
+        Arc::clone(&self.parts.timeline.boot_id)
+    }
+
+    fn next_seq(&mut self, topic: &str) -> u64 {
+        if let Some(next) = self.next_seqs.get_mut(topic) {
+            *next += 1;
+            return *next - 1;
+        }
+        self.next_seqs.insert(topic.to_owned(), self.first_seq + 1);
+        self.first_seq
+    }
+
+    const fn envelope(&self, seq: u64) -> Envelope<'_> {
+        Envelope { timeline: &self.parts.timeline, seq }
+    }
+
+    fn put_state(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) {
+        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload };
+        let in_client = self.states.get(&class).is_some_and(|state| state.in_client);
+        self.states.insert(class, State { message, is_said: false, in_client });
+    }
+
+    /// Puts a vector in its place; returns whether it replaced one that waited.
+    fn put_flow(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) -> bool {
+        let message = Message { class, topic: topic.clone(), boot_id: self.boot_id(), seq, payload };
+        self.flows.entry(topic).or_default().waiting.replace(message).is_some()
+    }
+
+    pub(super) fn embedding(&mut self, reading: &EmbeddingReading<'_>) {
+        let topic = self.topics.embedding(reading.sensor);
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).embedding(reading);
+        if self.put_flow(Class::Embedding, topic, seq, payload) {
+            self.parts.telemetry.sensor(reading.sensor).count_drop(DropReason::EmbeddingReplaced);
+        }
+    }
+
+    pub(super) fn joint(&mut self, reading: &JointReading<'_>) {
+        let topic = self.topics.joint();
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).joint(reading);
+        if self.put_flow(Class::Joint, topic, seq, payload) {
+            self.joint_replaced += 1;
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
+        let topic = self.topics.event(&event.prompt)?;
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).event(event);
+        let record = Record { event: event.id, sensor: event.sensor.clone(), topic, seq, payload };
+        let (id, dropped) = self.outbox.accept(record);
+        if !dropped.is_empty() && self.outbox.counts().dropped == dropped.len() as u64 {
+            tracing::error!(
+                "the outbox is full: the oldest events are lost until the broker takes them (counted in health)"
+            );
+        }
+        for lost in &dropped {
+            self.parts.telemetry.sensor(&lost.sensor).count_drop(DropReason::OutboxFull);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn active(&mut self, events: &[Event]) {
+        let topic = self.topics.active();
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).active(events);
+        self.put_state(Class::Active, topic, seq, payload);
+    }
+
+    pub(super) fn health(&mut self, reading: &HealthReading) {
+        let topic = self.topics.health();
+        let seq = self.next_seq(&topic);
+        let (at_before, cpu_before, sensors_before) =
+            self.health_before.take().unwrap_or((self.parts.started_at, 0, BTreeMap::new()));
+        let sensors: Vec<SensorFacts> = self
+            .parts
+            .sensors
+            .iter()
+            .map(|(sensor, modality)| SensorFacts {
+                sensor: sensor.clone(),
+                modality: *modality,
+                now: self.parts.telemetry.sensor(sensor).read(),
+                before: sensors_before.get(sensor).cloned(),
+            })
+            .collect();
+        let payload = self.envelope(seq).health(&HealthFacts {
+            reading,
+            period_secs: reading.at.nanos_since(at_before) as f64 / NANOS_PER_SEC as f64,
+            uptime_secs: reading.at.nanos_since(self.parts.started_at) as f64 / NANOS_PER_SEC as f64,
+            cpu_nanos_in_period: reading.cpu_nanos - cpu_before,
+            sensors: &sensors,
+            outbox: self.outbox.counts(),
+            outbox_waiting: self.outbox.len(),
+            outbox_bytes: self.outbox.bytes(),
+            joint_replaced: self.joint_replaced,
+        });
+        let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
+        self.health_before = Some((reading.at, reading.cpu_nanos, now));
+        self.put_state(Class::Health, topic, seq, payload);
+    }
+}
+
+#[cfg(test)]
+mod tests;

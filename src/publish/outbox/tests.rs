@@ -1,0 +1,199 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: MonoTime = MonoTime::from_nanos(0);
+
+fn limits(max_records: usize, max_bytes: usize) -> OutboxLimits {
+    OutboxLimits { max_records, max_bytes, retry_for: Duration::from_secs(60), retry_every: Duration::from_secs(1) }
+}
+
+fn record(event: u128, seq: u64, bytes: usize) -> Record {
+    Record {
+        event: Uuid::from_u128(event),
+        sensor: SensorId::new("mic").unwrap(),
+        topic: "t".to_owned(),
+        seq,
+        payload: vec![0; bytes],
+    }
+}
+
+fn offered_seq(outbox: &mut Outbox, now: MonoTime) -> Option<(RecordId, u64)> {
+    outbox.offer(now).map(|(id, record)| (id, record.seq))
+}
+
+fn at(secs: i64) -> MonoTime {
+    MonoTime::from_nanos(secs * 1_000_000_000)
+}
+
+#[test]
+fn a_record_waits_only_behind_its_own_event() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    for (event, seq) in [(1, 0), (1, 1), (2, 2)] {
+        outbox.accept(record(event, seq, 1));
+    }
+    let (first, seq) = offered_seq(&mut outbox, NOW).unwrap();
+    assert_eq!(seq, 0);
+    assert_eq!(offered_seq(&mut outbox, NOW).unwrap().1, 2);
+    assert_eq!(offered_seq(&mut outbox, NOW), None);
+    outbox.settle(first, Outcome::Delivered, NOW);
+    assert_eq!(offered_seq(&mut outbox, NOW).unwrap().1, 1);
+}
+
+#[test]
+fn live_records_go_before_the_backlog() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    outbox.accept(record(1, 0, 1));
+    outbox.accept(record(2, 1, 1));
+    outbox.connected();
+    outbox.accept(record(3, 2, 1));
+    let order: Vec<u64> = std::iter::from_fn(|| offered_seq(&mut outbox, NOW).map(|(_, seq)| seq)).collect();
+    assert_eq!(order, [2, 0, 1]);
+}
+
+#[test]
+fn without_a_subscriber_it_is_offered_again_and_then_counted() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    outbox.accept(record(1, 0, 1));
+    let mut offers = 0;
+    for second in 0..=70 {
+        if let Some((id, _)) = offered_seq(&mut outbox, at(second)) {
+            offers += 1;
+            outbox.settle(id, Outcome::Unclaimed, at(second));
+        }
+    }
+    assert_eq!(offers, 61);
+    assert_eq!((outbox.len(), outbox.counts().unclaimed, outbox.counts().delivered), (0, 1, 0));
+}
+
+#[test]
+fn a_subscriber_that_comes_back_in_time_gets_it() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    outbox.accept(record(1, 0, 1));
+    let (id, _) = offered_seq(&mut outbox, at(0)).unwrap();
+    outbox.settle(id, Outcome::Unclaimed, at(0));
+    assert_eq!(outbox.next_due(), Some(at(1)));
+    assert_eq!((offered_seq(&mut outbox, NOW), outbox.untried()), (None, 0));
+    let (again, _) = offered_seq(&mut outbox, at(1)).unwrap();
+    outbox.settle(again, Outcome::Delivered, at(1));
+    assert_eq!((id, outbox.counts().delivered, outbox.is_empty()), (again, 1, true));
+}
+
+#[test]
+fn the_oldest_that_is_not_on_its_way_is_dropped() {
+    let mut outbox = Outbox::new(limits(2, 1000));
+    outbox.accept(record(1, 0, 1));
+    offered_seq(&mut outbox, NOW).unwrap();
+    outbox.accept(record(2, 1, 1));
+    let (_, dropped) = outbox.accept(record(3, 2, 1));
+    assert_eq!(dropped.iter().map(|record| record.seq).collect::<Vec<_>>(), [1]);
+    assert_eq!((outbox.counts().dropped, outbox.len(), outbox.offered()), (1, 2, 1));
+    let (_, dropped) = outbox.accept(record(4, 3, 1001));
+    assert_eq!(dropped.iter().map(|record| record.seq).collect::<Vec<_>>(), [3], "no room would do for it");
+    assert_eq!((outbox.counts().dropped, outbox.len()), (2, 2));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept(u8, u8),
+    Offer,
+    Settle(u8, u8),
+    Connected,
+    Wait(u8),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u8..4, 1u8..20).prop_map(|(event, bytes)| Step::Accept(event, bytes)),
+        4 => Just(Step::Offer),
+        4 => (0u8..8, 0u8..4).prop_map(|(which, outcome)| Step::Settle(which, outcome)),
+        1 => Just(Step::Connected),
+        1 => (0u8..40).prop_map(Step::Wait),
+    ]
+}
+
+/// What a consumer and the broker see while steps go by.
+#[derive(Default)]
+struct Model {
+    now_secs: i64,
+    accepted: u64,
+    outstanding: BTreeMap<RecordId, u128>,
+    first_offers: BTreeMap<u128, Vec<RecordId>>,
+    delivered: BTreeSet<RecordId>,
+}
+
+impl Model {
+    fn step(&mut self, outbox: &mut Outbox, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Accept(event, bytes) => {
+                let (id, dropped) = outbox.accept(record(event.into(), self.accepted, bytes.into()));
+                self.accepted += 1;
+                prop_assert!(dropped.iter().all(|record| record.seq <= id.0));
+            }
+            Step::Offer => {
+                let offer = outbox.offer(at(self.now_secs)).map(|(id, record)| (id, record.event.as_u128()));
+                let Some((id, event)) = offer else { return Ok(()) };
+                prop_assert!(!self.outstanding.values().any(|&other| other == event), "two of one event at once");
+                prop_assert!(!self.delivered.contains(&id), "offered after it was delivered");
+                self.outstanding.insert(id, event);
+                let offers = self.first_offers.entry(event).or_default();
+                if !offers.contains(&id) {
+                    offers.push(id);
+                }
+            }
+            Step::Settle(which, outcome) => {
+                let index = usize::from(which) % self.outstanding.len().max(1);
+                let Some(id) = self.outstanding.keys().nth(index).copied() else { return Ok(()) };
+                self.outstanding.remove(&id);
+                let outcome =
+                    [Outcome::Delivered, Outcome::Unclaimed, Outcome::Refused, Outcome::Undone][usize::from(outcome)];
+                if outcome == Outcome::Delivered {
+                    self.delivered.insert(id);
+                }
+                outbox.settle(id, outcome, at(self.now_secs));
+            }
+            Step::Connected => outbox.connected(),
+            Step::Wait(secs) => self.now_secs += i64::from(secs),
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_uncounted_and_events_keep_their_order(
+        steps in proptest::collection::vec(any_step(), 0..200),
+    ) {
+        let mut outbox = Outbox::new(limits(12, 100));
+        let mut model = Model::default();
+        for step in &steps {
+            model.step(&mut outbox, step)?;
+            let counts = outbox.counts();
+            let gone = counts.delivered + counts.dropped + counts.unclaimed + counts.refused;
+            prop_assert_eq!(counts.accepted, model.accepted);
+            prop_assert_eq!(counts.accepted, gone + outbox.len() as u64);
+            prop_assert!(outbox.len() <= 12 && outbox.bytes() <= 100);
+            prop_assert_eq!(outbox.offered(), model.outstanding.len());
+        }
+        for offers in model.first_offers.values() {
+            prop_assert!(offers.windows(2).all(|pair| pair[0] < pair[1]), "an event's records in another order");
+        }
+        drain(&mut outbox, &model)?;
+    }
+}
+
+/// After any history a good broker gets all that is left.
+fn drain(outbox: &mut Outbox, model: &Model) -> Result<(), TestCaseError> {
+    let later = at(model.now_secs + 1_000);
+    for &id in model.outstanding.keys() {
+        outbox.settle(id, Outcome::Delivered, later);
+    }
+    while let Some((id, _)) = outbox.offer(later) {
+        outbox.settle(id, Outcome::Delivered, later);
+    }
+    prop_assert!(outbox.is_empty());
+    prop_assert_eq!(outbox.bytes(), 0);
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Carries what the desk holds to the broker, and settles what the broker answers.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::client::{Client, Link, MAX_PACKET_BYTES, Receipt, Will};
+use super::desk::{Message, Ticket};
+use super::outbox::Outcome;
+use super::publisher::Publisher;
+use super::{PublishError, PublishSettings};
+use crate::time::{self, MonoTime, NANOS_PER_SEC};
+
+/// How long a stop waits for `stopped` to be acknowledged, and for DISCONNECT.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Packet bytes besides topic and payload: header, properties, user properties.
+const PACKET_OVERHEAD_BYTES: usize = 512;
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Events that the broker did not take before the stop; they are lost, for the outbox is in memory.
+    pub undelivered: usize,
+    /// Whether the broker acknowledged `stopped`.
+    pub said_stopped: bool,
+}
+
+/// The side that the daemon's runtime drives.
+pub struct Post {
+    settings: PublishSettings,
+    publisher: Publisher,
+}
+
+impl Post {
+    pub(super) const fn new(settings: PublishSettings, publisher: Publisher) -> Self {
+        Self { settings, publisher }
+    }
+
+    /// Publishes until `stop` completes; then waits for events to be acknowledged (at most [`PublishSettings::flush`], and only while
+    /// there is something that the broker has not refused), says `stopped` and disconnects. A broker that is absent or dies is
+    /// tried again for ever.
+    ///
+    /// # Errors
+    /// When the polling task panicked.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Farewell, PublishError> {
+        // Milliseconds since 1970, plus one for each connection: rises across restarts too, as long as the wall clock does.
+        let first_session = u64::try_from(time::unix_now_nanos() / 1_000_000).unwrap_or(0);
+        let mut rounds = self.rounds(first_session);
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                turned = rounds.turn(None) => turned?,
+            }
+        }
+        rounds.finish(self.settings.flush).await
+    }
+
+    fn rounds(&self, first_session: u64) -> Rounds {
+        let (presence, topic) = {
+            let desk = self.publisher.desk();
+            (desk.presence().clone(), desk.topics().status())
+        };
+        let will = Will { presence, topic, delay: self.settings.will_delay };
+        Rounds {
+            client: Client::start(&self.settings, will, first_session),
+            publisher: self.publisher.clone(),
+            link: Link::Down,
+            max_in_flight: self.settings.max_in_flight,
+            receipts: JoinSet::new(),
+        }
+    }
+}
+
+/// One turn after another: offer, then wait for something to happen.
+struct Rounds {
+    client: Client,
+    publisher: Publisher,
+    /// The connection as far as the desk was told: nothing is offered on one whose birth is not said.
+    link: Link,
+    max_in_flight: u16,
+    receipts: JoinSet<(Ticket, Outcome)>,
+}
+
+impl Rounds {
+    /// Offers all that may be offered, then waits for news: something to publish, an acknowledgement, a change of the connection,
+    /// or `deadline`. Dropping it between turns loses nothing.
+    async fn turn(&mut self, deadline: Option<MonoTime>) -> Result<(), PublishError> {
+        self.offer();
+        self.publisher.announce();
+        let due = self.publisher.desk().outbox().next_due();
+        let alarm = [due, deadline].into_iter().flatten().min();
+        tokio::select! {
+            () = self.publisher.woken() => {}
+            Some(settled) = self.receipts.join_next() => self.settle(settled),
+            link = self.client.link_changed() => self.relink(link?),
+            () = until(alarm), if alarm.is_some() => {}
+        }
+        Ok(())
+    }
+
+    fn relink(&mut self, link: Link) {
+        self.link = link;
+        match link {
+            Link::Up { session_number, .. } => self.publisher.desk().connected(session_number, time::now()),
+            Link::Down => self.publisher.desk().disconnected(),
+        }
+        self.publisher.announce();
+    }
+
+    fn settle(&self, settled: Result<(Ticket, Outcome), tokio::task::JoinError>) {
+        // A receipt's task neither panics nor is it cancelled before the end.
+        let Ok((ticket, outcome)) = settled else { return };
+        if outcome == Outcome::Refused {
+            tracing::warn!("the broker refused a message ({ticket:?}); its access rules may forbid the topic");
+        }
+        self.publisher.desk().settle(&ticket, outcome, time::now());
+    }
+
+    fn offer(&mut self) {
+        let Link::Up { receive_maximum, max_packet_bytes, .. } = self.link else { return };
+        // State messages count too, and there are three.
+        let max_in_flight = usize::from(self.max_in_flight.min(receive_maximum.saturating_sub(3)).max(1));
+        loop {
+            let now = time::now();
+            let Some((ticket, message)) = self.publisher.desk().next(max_in_flight, now) else { return };
+            if packet_bytes(&message) > max_packet_bytes.min(MAX_PACKET_BYTES) as usize {
+                tracing::error!("a message on {} is larger than the broker takes; it is dropped", message.topic);
+                self.publisher.desk().settle(&ticket, Outcome::Refused, now);
+                continue;
+            }
+            match self.client.try_publish(&message) {
+                Ok(receipt) => drop(self.receipts.spawn(wait_for(ticket, receipt))),
+                Err(_) => return self.publisher.desk().settle(&ticket, Outcome::Undone, now),
+            }
+        }
+    }
+
+    async fn finish(mut self, flush: Duration) -> Result<Farewell, PublishError> {
+        let deadline = time::now() + flush;
+        while self.publisher.desk().outbox().untried() > 0 && time::now() < deadline {
+            self.turn(Some(deadline)).await?;
+        }
+        let undelivered = self.publisher.desk().outbox().len();
+        let mut said_stopped = false;
+        if let Link::Up { session_number, .. } = self.link {
+            let deadline = time::now() + LAST_WORD;
+            self.publisher.desk().stopped(session_number, time::now());
+            while !said_stopped && time::now() < deadline && self.link != Link::Down {
+                self.turn(Some(deadline)).await?;
+                said_stopped = self.publisher.desk().is_state_said();
+            }
+        }
+        self.receipts.abort_all();
+        self.client.close(LAST_WORD).await?;
+        Ok(Farewell { undelivered, said_stopped })
+    }
+}
+
+async fn wait_for(ticket: Ticket, receipt: Receipt) -> (Ticket, Outcome) {
+    let outcome = receipt.outcome().await;
+    (ticket, outcome)
+}
+
+async fn until(alarm: Option<MonoTime>) {
+    let Some(alarm) = alarm else { return };
+    let nanos = alarm.nanos_since(time::now()).clamp(0, 3_600 * NANOS_PER_SEC);
+    tokio::time::sleep(Duration::from_nanos(nanos.unsigned_abs())).await;
+}
+
+const fn packet_bytes(message: &Message) -> usize {
+    message.payload.len() + message.topic.len() + PACKET_OVERHEAD_BYTES
+}

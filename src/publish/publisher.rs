@@ -1,0 +1,112 @@
+//! The handle of the threads that compute.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::desk::Desk;
+use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
+use super::topics::Topics;
+use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
+use crate::events::Event;
+
+/// The longest that a replay waits for the broker to take a vector.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The handle of the threads that compute. Clones share one desk. No call waits for the network, but for vectors in a replay: there
+/// the next waits until the one before it is on its way, so that none is dropped at any speed while there is a broker.
+#[derive(Clone)]
+pub struct Publisher(Arc<Shared>);
+
+struct Shared {
+    desk: Mutex<Desk>,
+    /// Tells the post that there is something to offer.
+    wake: Notify,
+    /// Tells who waits that the desk has changed.
+    changed: Condvar,
+}
+
+impl Publisher {
+    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
+        let desk = Desk::new(topics, parts, limits);
+        Self(Arc::new(Shared { desk: Mutex::new(desk), wake: Notify::new(), changed: Condvar::new() }))
+    }
+
+    /// Publishes a sensor's vector. The newest of a sensor takes the place of one that still waits, which is counted.
+    pub fn embedding(&self, reading: &EmbeddingReading<'_>) {
+        let topic = self.desk().topics().embedding(reading.sensor);
+        self.desk_with_room(&topic).embedding(reading);
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes the joint vector, as [`Self::embedding`].
+    pub fn joint(&self, reading: &JointReading<'_>) {
+        let topic = self.desk().topics().joint();
+        self.desk_with_room(&topic).joint(reading);
+        self.0.wake.notify_one();
+    }
+
+    /// Hands an event's message to the outbox, which keeps it until the broker has it.
+    ///
+    /// # Errors
+    /// When the prompt's name cannot stand in a topic.
+    pub fn event(&self, event: &Event) -> Result<RecordId, PublishError> {
+        let id = self.desk().event(event)?;
+        self.0.wake.notify_one();
+        Ok(id)
+    }
+
+    /// Publishes all open events; retained, and said again on every connect.
+    pub fn active(&self, events: &[Event]) {
+        self.desk().active(events);
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes how perceptd is doing: every sensor's counters from the telemetry, the outbox, and what `reading` adds.
+    pub fn health(&self, reading: &HealthReading) {
+        self.desk().health(reading);
+        self.0.wake.notify_one();
+    }
+
+    /// What the outbox has counted so far.
+    #[must_use]
+    pub fn outbox_counts(&self) -> OutboxCounts {
+        self.desk().outbox().counts()
+    }
+
+    /// Events that wait for an acknowledgement.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.desk().outbox().len()
+    }
+
+    /// Waits until there is a connection, at most `limit`; tells whether there is one. For a replay, and never from the runtime.
+    #[must_use]
+    pub fn wait_until_connected(&self, limit: Duration) -> bool {
+        self.wait_while(limit, |desk| !desk.is_connected()).is_connected()
+    }
+
+    fn desk_with_room(&self, topic: &str) -> MutexGuard<'_, Desk> {
+        self.wait_while(REPLAY_PATIENCE, |desk| desk.must_wait(topic))
+    }
+
+    fn wait_while(&self, limit: Duration, condition: impl Fn(&Desk) -> bool) -> MutexGuard<'_, Desk> {
+        let wait = self.0.changed.wait_timeout_while(self.desk(), limit, |desk| condition(desk));
+        wait.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Tells who waits that the desk has changed.
+    pub(super) fn announce(&self) {
+        self.0.changed.notify_all();
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Every change of the desk is whole before anything in it could panic.
+        self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn woken(&self) {
+        self.0.wake.notified().await;
+    }
+}

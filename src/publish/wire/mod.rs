@@ -1,0 +1,12 @@
+//! Domain → protobuf and protobuf → [`Heard`](super::Heard): generated types live here and nowhere else.
+
+mod back;
+mod out;
+
+pub(super) use back::hear;
+pub(super) use out::{Envelope, HealthFacts, PresenceState, SensorFacts, StatusFacts};
+
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated from proto/")]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/perceptd.v1.rs"));
+}

@@ -1,0 +1,174 @@
+//! Making a recording from its parts: pictures, sound and motion as plain files.
+//!
+//! ```text
+//! camera/%09d.jpg     named by the capture time in milliseconds from the start
+//! thermal/%09d.png    16-bit grey, hundredths of a kelvin
+//! depth/%09d.png      16-bit grey, millimetres, 0 = no reading
+//! mic.wav             sound; channel 0 is taken
+//! imu.csv             t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps
+//! ```
+//!
+//! Any part may be missing. The same parts give the same bytes.
+
+use std::path::{Path, PathBuf};
+
+use super::convert::jpeg_size;
+use super::{RecordingError, RecordingWriter};
+use crate::media::{CameraFrame, MediaError, Motion, PixelFormat, Plane, Sound};
+use crate::modality::{Modality, SensorId};
+use crate::sensors::{ImuReading, Sample, SampleData};
+use crate::time::{MonoTime, Timeline};
+
+/// Wall clock at the start of every recording made from parts: 2026-01-01T00:00:00Z.
+const UNIX_NANOS_AT_ZERO: i64 = 1_767_225_600 * 1_000_000_000;
+
+/// What passes between capture and arrival, in milliseconds: of the order that USB cameras, a sound card with 100 ms periods and serial
+/// lines take.
+const CAMERA_LATENCY_MS: i64 = 30;
+const THERMAL_LATENCY_MS: i64 = 60;
+const DEPTH_LATENCY_MS: i64 = 40;
+const SOUND_LATENCY_MS: i64 = 10;
+const MOTION_LATENCY_MS: i64 = 5;
+
+/// Sound and motion arrive in blocks of this length.
+const BLOCK_MS: i64 = 100;
+
+const NANOS_PER_MS: i64 = 1_000_000;
+
+/// What a recording was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Sensors and how many samples each gave.
+    pub samples: Vec<(SensorId, usize)>,
+}
+
+/// Makes `out` from the parts in `dir`, with sensors `camera`, `mic`, `thermal`, `depth` and `imu`.
+///
+/// # Errors
+/// When no part is there, a part cannot be read, or `out` cannot be written.
+pub fn make(dir: &Path, out: &Path) -> Result<Made, RecordingError> {
+    let parts = [
+        (Modality::Image, frames(&dir.join("camera"), "jpg", camera_frame)?),
+        (Modality::Audio, sound(&dir.join("mic.wav"))?),
+        (Modality::Thermal, frames(&dir.join("thermal"), "png", thermal_frame)?),
+        (Modality::Depth, frames(&dir.join("depth"), "png", depth_frame)?),
+        (Modality::Imu, motion(&dir.join("imu.csv"))?),
+    ];
+    if parts.iter().all(|(_, samples)| samples.is_empty()) {
+        return Err(part_error(dir, "it holds none of camera/, mic.wav, thermal/, depth/, imu.csv"));
+    }
+    let timeline = Timeline { boot_id: "parts".into(), unix_nanos_at_zero: UNIX_NANOS_AT_ZERO };
+    let mut writer = RecordingWriter::create(out, &timeline)?;
+    let mut made = Made { samples: Vec::new() };
+    let mut all = Vec::new();
+    for (modality, samples) in parts {
+        let Some(first) = samples.first() else { continue };
+        writer.add_sensor(&first.sensor, modality)?;
+        made.samples.push((first.sensor.clone(), samples.len()));
+        all.extend(samples);
+    }
+    all.sort_by_key(|sample| sample.arrived_at);
+    all.iter().try_for_each(|sample| writer.write(sample))?;
+    writer.finish()?;
+    Ok(made)
+}
+
+type Decoder = fn(&Path) -> Result<(&'static str, i64, SampleData), RecordingError>;
+
+fn frames(dir: &Path, extension: &str, decode: Decoder) -> Result<Vec<Sample>, RecordingError> {
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(dir).map_err(|why| part_error(dir, why))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    let mut samples = Vec::new();
+    for (seq, path) in (0..).zip(&paths) {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let millis: u32 = name.parse().map_err(|why| {
+            part_error(path, format!("its name is no capture time in milliseconds, such as 000000200: {why}"))
+        })?;
+        let (sensor, latency_ms, data) = decode(path)?;
+        samples.push(sample(sensor, at_millis(i64::from(millis)), latency_ms, seq, data)?);
+    }
+    Ok(samples)
+}
+
+fn camera_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
+    let bytes = std::fs::read(path).map_err(|why| part_error(path, why))?;
+    let (width, height) = jpeg_size(&bytes).ok_or_else(|| part_error(path, "it is no JPEG picture"))?;
+    let frame = CameraFrame { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() };
+    Ok(("camera", CAMERA_LATENCY_MS, SampleData::Image(frame)))
+}
+
+fn thermal_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
+    Ok(("thermal", THERMAL_LATENCY_MS, SampleData::Thermal(media(path, Plane::open_thermal(path))?)))
+}
+
+fn depth_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
+    Ok(("depth", DEPTH_LATENCY_MS, SampleData::Depth(media(path, Plane::open_depth(path))?)))
+}
+
+fn sound(path: &Path) -> Result<Vec<Sample>, RecordingError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let Sound { sample_rate_hz, samples } = media(path, Sound::open(path))?;
+    let block = (i64::from(sample_rate_hz) * BLOCK_MS / 1000).max(1) as usize;
+    (0..)
+        .zip(samples.chunks(block))
+        .map(|(seq, values)| {
+            let start_nanos = i128::from(seq) * block as i128 * 1_000_000_000 / i128::from(sample_rate_hz.max(1));
+            let captured_at = MonoTime::from_nanos(i64::try_from(start_nanos).unwrap_or(i64::MAX));
+            let data = SampleData::Audio { sample_rate_hz, samples: values.to_vec() };
+            sample("mic", captured_at, BLOCK_MS + SOUND_LATENCY_MS, seq, data)
+        })
+        .collect()
+}
+
+fn motion(path: &Path) -> Result<Vec<Sample>, RecordingError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let motion = media(path, Motion::open(path))?;
+    let reading = |(t_secs, [ax, ay, az, gx, gy, gz]): (&f64, &[f32; 6])| ImuReading {
+        captured_at: MonoTime::from_secs_f64(*t_secs),
+        accel_in_body_mps2: [*ax, *ay, *az],
+        gyro_in_body_radps: Some([*gx, *gy, *gz]),
+    };
+    let readings: Vec<ImuReading> = motion.t_secs.iter().zip(&motion.readings).map(reading).collect();
+    let block_of = |r: &ImuReading| r.captured_at.nanos().div_euclid(BLOCK_MS * NANOS_PER_MS);
+    (0..)
+        .zip(readings.chunk_by(|a, b| block_of(a) == block_of(b)))
+        .filter_map(|(seq, batch)| {
+            let (first, last) = batch.first().zip(batch.last())?;
+            let latency_ms = last.captured_at.nanos_since(first.captured_at) / NANOS_PER_MS + MOTION_LATENCY_MS;
+            Some(sample("imu", first.captured_at, latency_ms, seq, SampleData::Imu(batch.to_vec())))
+        })
+        .collect()
+}
+
+fn sample(
+    sensor: &str,
+    captured_at: MonoTime,
+    latency_ms: i64,
+    seq: i64,
+    data: SampleData,
+) -> Result<Sample, RecordingError> {
+    let sensor = SensorId::new(sensor).map_err(|why| part_error(Path::new(sensor), why))?;
+    let arrived_at = captured_at.shifted(latency_ms * NANOS_PER_MS);
+    Ok(Sample { sensor, captured_at, arrived_at, seq: seq.unsigned_abs(), data })
+}
+
+const fn at_millis(millis: i64) -> MonoTime {
+    MonoTime::from_nanos(millis * NANOS_PER_MS)
+}
+
+fn media<T>(path: &Path, result: Result<T, MediaError>) -> Result<T, RecordingError> {
+    result.map_err(|why| part_error(path, why))
+}
+
+fn part_error(path: &Path, why: impl ToString) -> RecordingError {
+    RecordingError::Part { path: path.to_owned(), why: why.to_string() }
+}

@@ -1,0 +1,98 @@
+//! Playing a recording: its samples as they were, at the pace at which they arrived or as fast as they are taken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Recording, RecordingError};
+use crate::pipe;
+use crate::sensors::{Sample, SampleData, pause_until};
+use crate::time::{MonoTime, NANOS_PER_SEC, now};
+
+/// How fast a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as the samples are taken.
+    Max,
+    /// Times real time, by arrival stamps; 1.0 = as it was.
+    Real(f64),
+}
+
+/// How a replay ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// The recording is over.
+    Whole,
+    /// It was told to stop, or nobody takes samples any more.
+    Stopped,
+}
+
+/// Sends every sample of `recording` to `output`, stamps as recorded. Time inside a replay is `arrived_at`.
+///
+/// `looped` plays it over and over: each turn's stamps are shifted by the recording's length, rounded up to whole seconds so that
+/// windows fall on the same places of the grid, and sequence numbers go on.
+///
+/// # Errors
+/// When the recording is damaged; the samples before the damage have been sent.
+pub fn replay(
+    recording: &Recording,
+    speed: Speed,
+    looped: bool,
+    output: pipe::Sender<Sample>,
+    stop: &AtomicBool,
+) -> Result<Replayed, RecordingError> {
+    let (first_arrival, period_nanos, seq_step) = turn_of(recording);
+    let began = now();
+    for turn in 0u32.. {
+        let shift = period_nanos.saturating_mul(i64::from(turn));
+        for sample in recording.samples() {
+            let sample = shifted(sample?, shift, u64::from(turn).saturating_mul(seq_step));
+            if let Speed::Real(factor) = speed {
+                let since_first = sample.arrived_at.nanos_since(first_arrival) as f64 / factor.max(1e-3);
+                pause_until(began.shifted(since_first as i64), stop);
+            }
+            if stop.load(Ordering::Relaxed) || output.send(sample).is_err() {
+                return Ok(Replayed::Stopped);
+            }
+        }
+        if !looped || recording.is_empty() {
+            break;
+        }
+    }
+    Ok(Replayed::Whole)
+}
+
+/// First arrival, length in whole seconds, and the step of sequence numbers from one turn to the next.
+fn turn_of(recording: &Recording) -> (MonoTime, i64, u64) {
+    let (mut first_arrival, mut first, mut end, mut seq_step) = (None, i64::MAX, i64::MIN, 0);
+    for sample in recording.samples().flatten() {
+        first_arrival.get_or_insert(sample.arrived_at);
+        first = first.min(sample.captured_at.nanos());
+        end = end.max(end_of(&sample).nanos());
+        seq_step = seq_step.max(sample.seq.saturating_add(1));
+    }
+    let length = end.saturating_sub(first).max(1);
+    let whole = length.saturating_add(NANOS_PER_SEC - 1) / NANOS_PER_SEC * NANOS_PER_SEC;
+    (first_arrival.unwrap_or_default(), whole, seq_step)
+}
+
+fn end_of(sample: &Sample) -> MonoTime {
+    match &sample.data {
+        SampleData::Audio { sample_rate_hz, samples } => {
+            let nanos = samples.len() as f64 / f64::from((*sample_rate_hz).max(1)) * NANOS_PER_SEC as f64;
+            sample.captured_at.shifted(nanos.round() as i64)
+        }
+        SampleData::Imu(readings) => readings.last().map_or(sample.captured_at, |r| r.captured_at.shifted(1)),
+        _ => sample.captured_at.shifted(1),
+    }
+}
+
+fn shifted(mut sample: Sample, nanos: i64, seq: u64) -> Sample {
+    if nanos != 0 {
+        sample.captured_at = sample.captured_at.shifted(nanos);
+        sample.arrived_at = sample.arrived_at.shifted(nanos);
+        sample.seq = sample.seq.saturating_add(seq);
+        if let SampleData::Imu(readings) = &mut sample.data {
+            readings.iter_mut().for_each(|r| r.captured_at = r.captured_at.shifted(nanos));
+        }
+    }
+    sample
+}

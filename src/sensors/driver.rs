@@ -1,0 +1,246 @@
+//! The life of a device: opened, read, lost, found again. One call is one named thread's whole loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{DriverSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until};
+use crate::backoff::Backoff;
+use crate::pipe;
+use crate::telemetry::{SensorCounters, SensorState};
+use crate::time::{MonoTime, NANOS_PER_SEC, now};
+
+/// Longest wait for a sample before the stop flag is looked at.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// First and longest wait before a lost device is opened again.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A stall is this many periods without data, but at least [`SHORTEST_STALL`].
+const STALL_PERIODS: f64 = 5.0;
+const SHORTEST_STALL: Duration = Duration::from_secs(2);
+
+/// Reads the device until `stop` is set or nobody takes samples any more. A lost device is told in `counters`, logged once a change,
+/// and tried again for ever; it is never fatal.
+pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pipe::Sender<Sample>, stop: &AtomicBool) {
+    // Robots that lose the same hub at once must not retry in step.
+    let seed = now().nanos().unsigned_abs() ^ settings.id.as_str().bytes().map(u64::from).sum::<u64>();
+    let life = Life {
+        settings,
+        counters: &counters,
+        output: &output,
+        stop,
+        stall_after: stall_after(&settings.driver),
+        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
+    };
+    life.run(|| open(settings));
+}
+
+/// How long a healthy device may be silent.
+fn stall_after(driver: &DriverSettings) -> Duration {
+    let period_secs = match driver {
+        DriverSettings::V4l { rate_hz, .. } | DriverSettings::Nokhwa { rate_hz, .. } => 1.0 / rate_hz.max(0.1),
+        DriverSettings::Microphone { .. } | DriverSettings::WitMotion { .. } => 0.1,
+        // The board can be set to 0.5 to 8 Hz; 2 Hz is what it needs for the default hop.
+        DriverSettings::GyMcu90640 { .. } => 0.5,
+    };
+    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * period_secs))
+}
+
+struct Life<'a> {
+    settings: &'a SensorSettings,
+    counters: &'a SensorCounters,
+    output: &'a pipe::Sender<Sample>,
+    stop: &'a AtomicBool,
+    stall_after: Duration,
+    backoff: Backoff,
+}
+
+/// Why an open device was left.
+enum Left {
+    Stop,
+    Lost,
+}
+
+impl Life<'_> {
+    fn run(mut self, mut open: impl FnMut() -> Result<Box<dyn Sensor>, SensorError>) {
+        self.set(SensorState::Starting);
+        while !self.is_stopped() {
+            match open() {
+                Ok(mut device) => {
+                    if matches!(self.read(device.as_mut()), Left::Stop) {
+                        return;
+                    }
+                }
+                Err(error) => self.set(SensorState::Lost(error.to_string())),
+            }
+            // The device is closed by now, which frees its name for the next plug.
+            let wait = self.backoff.next_wait();
+            pause_until(now() + wait, self.stop);
+        }
+    }
+
+    /// Reads until the device is lost. A stall is told as such and then treated as a loss: opening anew is all that can help.
+    fn read(&mut self, device: &mut dyn Sensor) -> Left {
+        let mut last = now();
+        loop {
+            if self.is_stopped() {
+                return Left::Stop;
+            }
+            match device.next(READ_TIMEOUT) {
+                Ok(Some(sample)) => {
+                    last = now();
+                    self.backoff.reset();
+                    self.counters.count_sample(sample.arrived_at);
+                    self.set(SensorState::Ok);
+                    if self.output.send(self.offset(sample)).is_err() {
+                        return Left::Stop;
+                    }
+                }
+                Ok(None) if now().nanos_since(last) > nanos(self.stall_after) => {
+                    self.set(SensorState::Stalled(format!("no data for {:.1} s", self.stall_after.as_secs_f64())));
+                    return Left::Lost;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.set(SensorState::Lost(error.to_string()));
+                    return Left::Lost;
+                }
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, state: SensorState) {
+        let sensor = &self.settings.id;
+        if !self.counters.set_state(state.clone()) {
+            return;
+        }
+        match &state {
+            SensorState::Starting => {}
+            SensorState::Ok => tracing::info!(%sensor, "sensor delivers"),
+            SensorState::Stalled(reason) => tracing::warn!(%sensor, %reason, "sensor stalled; opening it again"),
+            SensorState::Lost(reason) => tracing::warn!(%sensor, %reason, "sensor lost; trying again"),
+        }
+    }
+
+    fn offset(&self, mut sample: Sample) -> Sample {
+        let offset = (self.settings.time_offset_ms * NANOS_PER_SEC as f64 / 1000.0) as i64;
+        if offset != 0 {
+            let shift = |stamp: &mut MonoTime| *stamp = stamp.shifted(offset);
+            shift(&mut sample.captured_at);
+            if let SampleData::Imu(readings) = &mut sample.data {
+                readings.iter_mut().for_each(|reading| shift(&mut reading.captured_at));
+            }
+        }
+        sample
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::modality::SensorId;
+    use crate::pipe::{Received, WhenFull, bounded};
+
+    /// Gives `left` samples and is lost then.
+    struct Flaky {
+        left: u32,
+    }
+
+    impl Sensor for Flaky {
+        fn next(&mut self, _: Duration) -> Result<Option<Sample>, SensorError> {
+            let lost = || SensorError::Lost { device: "flaky".to_owned(), why: "unplugged".to_owned() };
+            self.left = self.left.checked_sub(1).ok_or_else(lost)?;
+            let data = SampleData::Audio { sample_rate_hz: 16_000, samples: vec![0.0] };
+            let stamp = MonoTime::from_nanos(1_000_000_000);
+            let sensor = SensorId::new("mic").unwrap();
+            Ok(Some(Sample { sensor, captured_at: stamp, arrived_at: stamp, seq: 0, data }))
+        }
+    }
+
+    /// Never gives anything.
+    struct Mute;
+
+    impl Sensor for Mute {
+        fn next(&mut self, _: Duration) -> Result<Option<Sample>, SensorError> {
+            Ok(None)
+        }
+    }
+
+    fn settings() -> SensorSettings {
+        let driver = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+        SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: -25.0, driver }
+    }
+
+    fn lived(open: impl FnMut() -> Result<Box<dyn Sensor>, SensorError>, stop: &AtomicBool) -> (SensorCounters, usize) {
+        let (settings, counters) = (settings(), SensorCounters::default());
+        let (output, receiver) =
+            bounded(NonZeroUsize::new(64).unwrap(), WhenFull::DropOldest, Box::new(|_: &Sample| {}));
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2), 1);
+        let stall_after = Duration::ZERO;
+        Life { settings: &settings, counters: &counters, output: &output, stop, stall_after, backoff }.run(open);
+        let mut got = 0;
+        while let Received::Item(sample) = receiver.recv(Duration::ZERO) {
+            assert_eq!(sample.captured_at, MonoTime::from_nanos(975_000_000));
+            got += 1;
+        }
+        (counters, got)
+    }
+
+    #[test]
+    fn a_lost_device_is_opened_again_and_goes_on() {
+        let stop = AtomicBool::new(false);
+        let mut opened = 0;
+        let (counters, got) = lived(
+            || {
+                opened += 1;
+                match opened {
+                    2 => Err(SensorError::Lost { device: "flaky".to_owned(), why: "not there".to_owned() }),
+                    4 => {
+                        stop.store(true, Ordering::Relaxed);
+                        Err(SensorError::Lost { device: "flaky".to_owned(), why: "gone".to_owned() })
+                    }
+                    _ => Ok(Box::new(Flaky { left: 3 })),
+                }
+            },
+            &stop,
+        );
+        assert_eq!((got, counters.read().samples), (6, 6));
+        assert_eq!(counters.read().state, SensorState::Lost("flaky: gone".to_owned()));
+    }
+
+    #[test]
+    fn silence_is_a_stall() {
+        let stop = AtomicBool::new(false);
+        let mut opened = 0;
+        let (counters, got) = lived(
+            || {
+                opened += 1;
+                stop.store(opened > 1, Ordering::Relaxed);
+                Ok(Box::new(Mute))
+            },
+            &stop,
+        );
+        assert_eq!(got, 0);
+        assert_eq!(counters.read().state.name(), "stalled");
+    }
+
+    #[test]
+    fn stalls_follow_the_period() {
+        let camera = |rate_hz| DriverSettings::Nokhwa { index: 0, width_px: 1, height_px: 1, rate_hz };
+        assert_eq!(stall_after(&camera(30.0)), Duration::from_secs(2));
+        assert_eq!(stall_after(&camera(0.5)), Duration::from_secs(10));
+        assert_eq!(stall_after(&camera(0.0)), Duration::from_secs(50));
+    }
+}

@@ -1,0 +1,252 @@
+//! A microphone through cpal.
+//!
+//! As a system service there is no user's PulseAudio or PipeWire: name an ALSA device such as `plughw:CARD=Webcam`. The callback neither
+//! allocates, locks nor logs: it copies into fixed blocks of a ring (a bounded std channel, whose sending side takes no lock while nobody
+//! sleeps on the other) and counts. Channel 0 is taken. Resampling is the windows' work.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+use cpal::{BufferSize, ErrorKind, FromSample, SampleFormat, SizedSample, SupportedBufferSize, SupportedStreamConfig};
+
+use super::sample_clock::{BlockTimes, SampleClock};
+use super::{Sample, SampleData, Sensor, SensorError};
+use crate::modality::SensorId;
+use crate::time::now;
+
+/// Samples in one block of the ring.
+const BLOCK_SAMPLES: usize = 512;
+
+/// Blocks in the ring: 1.4 s at 48 kHz, 0.5 MB.
+const RING_BLOCKS: usize = 128;
+
+/// Callbacks a second that are asked for: 20 ms apart, a tenth of the windows' lateness.
+const CALLBACKS_PER_SEC: u32 = 50;
+
+/// How often the ring is looked at. Nobody sleeps on it, so the callback never has to wake anyone.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// After this a stream that gives neither data nor hang-up reports an error (devices that die without HUP).
+const STREAM_TIMEOUT: Duration = Duration::from_millis(500);
+
+struct Block {
+    times: BlockTimes,
+    len: usize,
+    values: [f32; BLOCK_SAMPLES],
+}
+
+/// What the callbacks tell beside the sound.
+#[derive(Default)]
+struct Told {
+    /// First error after which the stream is worthless. A storm of them costs nothing: this is set once and the stream dropped.
+    failure: OnceLock<ErrorKind>,
+    overruns: AtomicU64,
+}
+
+pub(super) struct Microphone {
+    id: SensorId,
+    device: String,
+    ring: Receiver<Block>,
+    told: Arc<Told>,
+    clock: SampleClock,
+    sample_rate_hz: u32,
+    seq: u64,
+    /// Dropped last: closing it may take a moment.
+    _stream: cpal::Stream,
+}
+
+impl Microphone {
+    pub(super) fn open(
+        id: SensorId,
+        host: Option<&str>,
+        wanted: Option<&str>,
+        sample_rate_hz: Option<u32>,
+    ) -> Result<Self, SensorError> {
+        let name = wanted.unwrap_or("default microphone").to_owned();
+        let lost = |why: String| SensorError::Lost { device: name.clone(), why };
+        let device = find_device(&find_host(host).map_err(lost)?, wanted).map_err(lost)?;
+        let supported = choose_config(&device, sample_rate_hz, &name)?;
+        let mut config = supported.config();
+        if let SupportedBufferSize::Range { min, max } = supported.buffer_size() {
+            let frames = config.sample_rate / CALLBACKS_PER_SEC;
+            config.buffer_size = BufferSize::Fixed(frames.clamp(*min, (*max).max(*min)));
+        }
+        let (ring_end, ring) = sync_channel(RING_BLOCKS);
+        let told = Arc::new(Told::default());
+        let stream = build(&device, supported.sample_format(), config, &ring_end, &told)
+            .and_then(|stream| stream.play().map(|()| stream))
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnsupportedConfig => {
+                    SensorError::Unsupported { device: name.clone(), why: error.to_string() }
+                }
+                _ => SensorError::Lost { device: name.clone(), why: error.to_string() },
+            })?;
+        let sample_rate_hz = config.sample_rate;
+        let clock = SampleClock::new(sample_rate_hz);
+        Ok(Self { id, device: name, ring, told, clock, sample_rate_hz, seq: 0, _stream: stream })
+    }
+}
+
+impl Sensor for Microphone {
+    fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError> {
+        let deadline = now() + timeout;
+        loop {
+            if let Some(kind) = self.told.failure.get() {
+                return Err(SensorError::Lost { device: self.device.clone(), why: kind.to_string() });
+            }
+            match self.ring.try_recv() {
+                Ok(block) => {
+                    let samples = block.values.iter().take(block.len).copied().collect();
+                    let data = SampleData::Audio { sample_rate_hz: self.sample_rate_hz, samples };
+                    let (sensor, captured_at) = (self.id.clone(), self.clock.stamp(block.times));
+                    self.seq += 1;
+                    return Ok(Some(Sample { sensor, captured_at, arrived_at: now(), seq: self.seq - 1, data }));
+                }
+                Err(TryRecvError::Disconnected) => {
+                    let why = "the stream ended".to_owned();
+                    return Err(SensorError::Lost { device: self.device.clone(), why });
+                }
+                Err(TryRecvError::Empty) if now() >= deadline => return Ok(None),
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a few milliseconds, and never beyond the caller's timeout"
+                )]
+                Err(TryRecvError::Empty) => std::thread::sleep(LOOK_EVERY),
+            }
+        }
+    }
+}
+
+impl Drop for Microphone {
+    fn drop(&mut self) {
+        let overruns = self.told.overruns.load(Ordering::Relaxed);
+        if overruns > 0 {
+            tracing::warn!(sensor = %self.id, overruns, "sound was lost while the microphone was open");
+        }
+    }
+}
+
+fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
+    let Some(wanted) = wanted else { return Ok(cpal::default_host()) };
+    let all = cpal::available_hosts();
+    let Some(id) = all.iter().find(|id| id.name().eq_ignore_ascii_case(wanted)) else {
+        let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+        return Err(format!("there is no sound host `{wanted}`; there are {}", names.join(", ")));
+    };
+    cpal::host_from_id(*id).map_err(|error| error.to_string())
+}
+
+fn find_device(host: &cpal::Host, wanted: Option<&str>) -> Result<cpal::Device, String> {
+    let Some(wanted) = wanted else {
+        return host.default_input_device().ok_or_else(|| "there is no default microphone".to_owned());
+    };
+    let ids = [wanted.to_owned(), format!("{}:{wanted}", host.id())];
+    if let Some(device) = ids.iter().filter_map(|id| id.parse().ok()).find_map(|id| host.device_by_id(&id)) {
+        return Ok(device);
+    }
+    let mut there = Vec::new();
+    for device in host.input_devices().map_err(|error| error.to_string())? {
+        let names = [device.id().map(|id| id.to_string()).unwrap_or_default(), device.to_string()];
+        if names.iter().any(|name| name.contains(wanted)) {
+            return Ok(device);
+        }
+        there.extend(names.into_iter().next());
+    }
+    Err(format!("not found; there are {}", if there.is_empty() { "none".to_owned() } else { there.join(", ") }))
+}
+
+/// The wanted rate in the simplest format that offers it, or what the device prefers.
+fn choose_config(
+    device: &cpal::Device,
+    sample_rate_hz: Option<u32>,
+    name: &str,
+) -> Result<SupportedStreamConfig, SensorError> {
+    let lost = |error: cpal::Error| SensorError::Lost { device: name.to_owned(), why: error.to_string() };
+    let Some(rate) = sample_rate_hz else { return device.default_input_config().map_err(lost) };
+    let offers: Vec<_> = device.supported_input_configs().map_err(lost)?.collect();
+    let simplicity = |format: SampleFormat| match format {
+        SampleFormat::I16 => 0,
+        SampleFormat::F32 => 1,
+        SampleFormat::I32 => 2,
+        _ => 3,
+    };
+    let best = offers
+        .iter()
+        .filter_map(|offer| offer.try_with_sample_rate(rate))
+        .min_by_key(|config| (simplicity(config.sample_format()), config.channels()));
+    best.ok_or_else(|| {
+        let mut ranges: Vec<String> = offers
+            .iter()
+            .map(|offer| format!("{} to {} Hz", offer.min_sample_rate(), offer.max_sample_rate()))
+            .collect();
+        ranges.dedup();
+        let why = format!("no {rate} Hz; it offers {}", ranges.join(", "));
+        SensorError::Unsupported { device: name.to_owned(), why }
+    })
+}
+
+fn build(
+    device: &cpal::Device,
+    format: SampleFormat,
+    config: cpal::StreamConfig,
+    ring: &SyncSender<Block>,
+    told: &Arc<Told>,
+) -> Result<cpal::Stream, cpal::Error> {
+    match format {
+        SampleFormat::I16 => stream::<i16>(device, config, ring, told),
+        SampleFormat::U16 => stream::<u16>(device, config, ring, told),
+        SampleFormat::I32 => stream::<i32>(device, config, ring, told),
+        SampleFormat::U8 => stream::<u8>(device, config, ring, told),
+        SampleFormat::F32 => stream::<f32>(device, config, ring, told),
+        other => Err(cpal::Error::with_message(
+            ErrorKind::UnsupportedConfig,
+            format!("samples of kind {other} are not read; use i16, i32, u8, u16 or f32 (ALSA: a plughw device)"),
+        )),
+    }
+}
+
+fn stream<T: SizedSample>(
+    device: &cpal::Device,
+    config: cpal::StreamConfig,
+    ring: &SyncSender<Block>,
+    told: &Arc<Told>,
+) -> Result<cpal::Stream, cpal::Error>
+where
+    f32: FromSample<T>,
+{
+    let (ring, data_told, error_told) = (ring.clone(), Arc::clone(told), Arc::clone(told));
+    let channels = usize::from(config.channels.max(1));
+    let nanos_per_sample = 1e9 / f64::from(config.sample_rate.max(1));
+    let mut sample = 0u64;
+    let on_data = move |data: &[T], info: &cpal::InputCallbackInfo| {
+        let (handed_over, stamp) = (now(), info.timestamp());
+        let (stream_callback, capture) = (stamp.callback.as_nanos() as i64, stamp.capture.as_nanos() as i64);
+        for (n, piece) in data.chunks(BLOCK_SAMPLES * channels).enumerate() {
+            let stream_capture = capture + ((n * BLOCK_SAMPLES) as f64 * nanos_per_sample) as i64;
+            let samples = (piece.len() / channels) as u32;
+            let times = BlockTimes { first_sample: sample, samples, handed_over, stream_callback, stream_capture };
+            let mut block = Block { times, len: 0, values: [0.0; BLOCK_SAMPLES] };
+            for (place, value) in block.values.iter_mut().zip(piece.iter().step_by(channels)) {
+                *place = f32::from_sample_(*value);
+                block.len += 1;
+            }
+            sample += block.len as u64;
+            if ring.try_send(block).is_err() {
+                data_told.overruns.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let on_error = move |error: cpal::Error| match error.kind() {
+        ErrorKind::Xrun => {
+            error_told.overruns.fetch_add(1, Ordering::Relaxed);
+        }
+        ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged => {}
+        kind => {
+            error_told.failure.get_or_init(|| kind);
+        }
+    };
+    device.build_input_stream(config, on_data, on_error, Some(STREAM_TIMEOUT))
+}
