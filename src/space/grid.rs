@@ -48,7 +48,7 @@ impl Grid {
             let (row, col) = (place / self.cols, place % self.cols);
             bounds.contains(col as f32 + 0.5, row as f32 + 0.5)
         });
-        let middle = ((bounds.x0 + bounds.x1) / 2.0, (bounds.y0 + bounds.y1) / 2.0);
+        let middle = (bounds.x0.midpoint(bounds.x1), bounds.y0.midpoint(bounds.y1));
         let best = centres.map(|(_, value)| *value).reduce(f32::max);
         best.unwrap_or_else(|| self.at(middle.1 as isize, middle.0 as isize))
     }
