@@ -207,27 +207,22 @@ def train(channels, targets: np.ndarray, nowhere: np.ndarray, steps: int) -> Enc
     return encoder.eval()
 
 
-def _cached(kind: str, channels, text_vectors, matrix, steps: int) -> Encoder:
+def _trained(kind: str, channels: tuple[int, ...], text_vectors, matrix: np.ndarray, steps: int) -> Encoder:
+    """Trains, or reads what the same code made before."""
     targets, nowhere = class_anchors(text_vectors), audio.least_named(matrix)
-    code = Path(__file__).read_text().split("# ---- " + "export")[0] + f"{kind} {channels} {steps}"
-    key = hashlib.sha256(code.encode() + targets.tobytes()).hexdigest()[:16]
-    path = WORK / "imu" / f"{kind}-{key}.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(train(channels, targets, nowhere, steps).state_dict(), path)
-    encoder = Encoder(channels, targets.shape[1])
-    encoder.load_state_dict(torch.load(path))
-    return encoder.eval()
+    code = Path(__file__).read_text().split("# ---- " + "export")[0]
+    path = WORK / "imu" / f"{kind}-{hashlib.sha256(code.encode()).hexdigest()[:16]}.pt"
+    return audio.remembered(path, Encoder(channels, targets.shape[1]), targets, lambda: train(channels, targets, nowhere, steps))
 
 
 def shipped() -> Encoder:
-    return _cached("shipped", (48, 96, 128, 192), anchors.text_vectors, anchors.class_matrix(), STEPS)
+    return _trained("shipped", (48, 96, 128, 192), anchors.text_vectors, anchors.class_matrix(), STEPS)
 
 
 def tiny() -> Encoder:
     import tiny as tiny_space
 
-    return _cached("tiny", (8, 16, 24), tiny_space.text_vectors, tiny_space.project(anchors.class_matrix()), 200)
+    return _trained("tiny", (8, 16, 24), tiny_space.text_vectors, tiny_space.project(anchors.class_matrix()), 200)
 
 
 # ---- export
