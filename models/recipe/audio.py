@@ -612,7 +612,9 @@ def card() -> str:
         "",
         f"Sound to sound: of the demo's {among} held-out recordings, {again} are nearest to the other one of their class (chance {100 / (among - 1):.0f} %).",
         f"int8 weights against f32: centred cosine {cosine.mean():.4f} on average, {cosine.min():.4f} at worst; top-1 among all classes {across['all_top1']} against {across_full['all_top1']} clips.",
-        f"Across sources, always right: {', '.join(found) or 'none'}. Not in the first five: {', '.join(missed) or 'none'}.",
+        f"Across sources, always right: {', '.join(found) or 'none'}. At least one clip not in the first five: {', '.join(missed) or 'none'}.",
+        "The recipe was changed once (less noise and mixing, loudness taken out) after a look at the test of another source, so that row flatters a little; the demo's",
+        "recordings were not looked at before the end.",
         "The test of another source is hard where the packages mean different sounds by one name (wolves: growls against howls; hooves, axes, crowds). Classes known from",
         "one recording are known as that recording. Sounds of classes never trained on were not measured; expect chance.",
     ])  # fmt: skip
