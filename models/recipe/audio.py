@@ -137,8 +137,9 @@ class Encoder(nn.Module):
             bias = norm.bias.detach().double().numpy() - norm.running_mean.double().numpy() * scale
             x = graph.op("Relu", graph.conv(x, weight, bias, stride, (conv.kernel_size[0] // 2,) * 4))
         pooled = graph.op("Concat", graph.op("GlobalAveragePool", x), graph.op("GlobalMaxPool", x), axis=1)
-        flat = graph.reshape(pooled, [1, self.head.in_features])
-        graph.output(graph.linear(flat, self.head.weight.detach().numpy().T, self.head.bias.detach().numpy()), "embedding", [1, self.head.out_features])
+        # A 1×1 convolution, not a MatMul: onnxruntime quantizes the activations of a MatMul behind DequantizeLinear, tract does not.
+        raw = graph.conv(pooled, self.head.weight.detach().numpy()[:, :, None, None], self.head.bias.detach().numpy())
+        graph.output(graph.reshape(raw, [1, self.head.out_features]), "embedding", [1, self.head.out_features])
         return graph
 
     def multiply_adds(self) -> int:

@@ -164,9 +164,10 @@ class Encoder(nn.Module):
             bias = norm.bias.detach().double().numpy() - norm.running_mean.double().numpy() * scale
             x = graph.op("Relu", graph.conv(x, weight, bias, (1, stride), (0, 2, 0, 2)))
         pooled = graph.op("Concat", graph.op("GlobalAveragePool", x), graph.op("GlobalMaxPool", x), axis=1)
-        flat = graph.reshape(pooled, [1, self.head.in_features])
         dim = self.head.out_features
-        graph.output(graph.linear(flat, self.head.weight.detach().numpy().T, self.head.bias.detach().numpy()), "embedding", [1, dim])
+        # A 1×1 convolution, not a MatMul: onnxruntime quantizes the activations of a MatMul behind DequantizeLinear, tract does not.
+        raw = graph.conv(pooled, self.head.weight.detach().numpy()[:, :, None, None], self.head.bias.detach().numpy())
+        graph.output(graph.reshape(raw, [1, dim]), "embedding", [1, dim])
         return graph
 
 
