@@ -55,8 +55,9 @@ Composed scenes of 640×480, cut-outs of the test half on landscapes of the test
 |---|---|---|---|---|
 {pointing}
 
-That is the raw map's greatest cell. Boxes, and how often a threshold is passed when the thing is absent, belong to the detector:
-`models/recipe/evaluate_scenes.py` measures them.
+That is the raw map's greatest cell.
+
+{boxes}
 
 {audio}
 

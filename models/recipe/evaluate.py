@@ -1,9 +1,10 @@
 """The figures of the reference pack's card, on data that nothing was trained, calibrated or tuned on; writes `CARD.md`.
 
-    python models/recipe/evaluate.py
+    python models/recipe/evaluate.py [pointing] [senses]      (both, if none is named)
 """
 
 import json
+import sys
 import time
 import tomllib
 
@@ -13,6 +14,8 @@ from safetensors.numpy import load_file
 import anchors
 import audio
 import bank
+import card
+import evaluate_scenes
 import image
 import imu
 import scenes
@@ -54,6 +57,7 @@ def centred_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def zero_shot(e: Encoders, full: Encoders) -> tuple[list[str], dict]:
+    """Test cut-outs against all names; also what the other figures reuse."""
     cuts, names = stamps.test(), sorted({s.name for s in stamps.load()})
     truth = np.array([names.index(s.name) for s in cuts])
     prompts = e.texts(names)
@@ -179,25 +183,29 @@ def quantization(e: Encoders, full: Encoders, shown: dict, cells: np.ndarray) ->
     return [row("image", seen, len(seen)), row("map cells (less the frame's mean)", cells, len(cells)), row("text", written, len(written))]
 
 
-def main():
+def main(wanted: list[str]):
     e = pack()
     full = in_f32(e)
-    rows, shown = zero_shot(e, full)
-    pointed, cells = pointing(e, full)
-    figures = {
-        "zero_shot": rows,
-        "pointing": pointed,
-        "quantization": quantization(e, full, shown, cells),
-        "across_senses": across_senses(e, shown),
-        "speed": speed(e),
-    }
-    (WORK / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False))
-    for name, lines in figures.items():
-        print(name, *lines, sep="\n")
-    import card
+    kept = WORK / "figures.json"
+    figures = json.loads(kept.read_text()) if kept.exists() and wanted else {}
 
-    card.write(figures)
+    def keep(name: str, lines: list[str]):
+        figures[name] = lines
+        kept.write_text(json.dumps(figures, indent=1, ensure_ascii=False))
+        print(name, *lines, sep="\n", flush=True)
+
+    rows, shown = zero_shot(e, full)
+    keep("zero_shot", rows)
+    if not wanted or "pointing" in wanted:
+        pointed, cells = pointing(e, full)
+        keep("pointing", pointed)
+        keep("quantization", quantization(e, full, shown, cells))
+        keep("speed", speed(e))
+    if not wanted or "senses" in wanted:
+        keep("across_senses", across_senses(e, shown))
+        keep("boxes", evaluate_scenes.card(evaluate_scenes.Reference(REFERENCE), WORK / "card_scenes").splitlines())
+        card.write(figures)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -145,7 +145,7 @@ def of_front_end() -> dict[str, np.ndarray]:
 
 README = """# Golden vectors
 
-Written by `models/recipe/golden.py`; do not edit. The inputs are synthetic (drawn from a fixed seed) and carry the project's own licence.
+Written by `models/recipe/golden.py` (and `detector.py`); do not edit. The inputs are synthetic (drawn from a fixed seed) and carry the project's own licence.
 
 | file | what |
 |---|---|
@@ -155,6 +155,7 @@ Written by `models/recipe/golden.py`; do not edit. The inputs are synthetic (dra
 | `thermal_celsius.csv` | 24×32, one `nan` |
 | `depth_millimetres.png` | 60×80, 16 bit, 0 = no reading |
 | `texts.txt` | a text a line (spaces at its ends belong to it) |
+| `detect.json` | a case for map to boxes, written by `models/recipe/detector.py` |
 
 `golden.safetensors`:
 

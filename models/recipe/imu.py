@@ -164,9 +164,10 @@ class Encoder(nn.Module):
             bias = norm.bias.detach().double().numpy() - norm.running_mean.double().numpy() * scale
             x = graph.op("Relu", graph.conv(x, weight, bias, (1, stride), (0, 2, 0, 2)))
         pooled = graph.op("Concat", graph.op("GlobalAveragePool", x), graph.op("GlobalMaxPool", x), axis=1)
-        flat = graph.reshape(pooled, [1, self.head.in_features])
         dim = self.head.out_features
-        graph.output(graph.linear(flat, self.head.weight.detach().numpy().T, self.head.bias.detach().numpy()), "embedding", [1, dim])
+        # A 1×1 convolution, not a MatMul: onnxruntime quantizes the activations of a MatMul behind DequantizeLinear, tract does not.
+        raw = graph.conv(pooled, self.head.weight.detach().numpy()[:, :, None, None], self.head.bias.detach().numpy())
+        graph.output(graph.reshape(raw, [1, dim]), "embedding", [1, dim])
         return graph
 
 
@@ -207,27 +208,22 @@ def train(channels, targets: np.ndarray, nowhere: np.ndarray, steps: int) -> Enc
     return encoder.eval()
 
 
-def _cached(kind: str, channels, text_vectors, matrix, steps: int) -> Encoder:
+def _trained(kind: str, channels: tuple[int, ...], text_vectors, matrix: np.ndarray, steps: int) -> Encoder:
+    """Trains, or reads what the same code made before."""
     targets, nowhere = class_anchors(text_vectors), audio.least_named(matrix)
-    code = Path(__file__).read_text().split("# ---- " + "export")[0] + f"{kind} {channels} {steps}"
-    key = hashlib.sha256(code.encode() + targets.tobytes()).hexdigest()[:16]
-    path = WORK / "imu" / f"{kind}-{key}.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(train(channels, targets, nowhere, steps).state_dict(), path)
-    encoder = Encoder(channels, targets.shape[1])
-    encoder.load_state_dict(torch.load(path))
-    return encoder.eval()
+    code = Path(__file__).read_text().split("# ---- " + "export")[0]
+    path = WORK / "imu" / f"{kind}-{hashlib.sha256(code.encode()).hexdigest()[:16]}.pt"
+    return audio.remembered(path, Encoder(channels, targets.shape[1]), targets, lambda: train(channels, targets, nowhere, steps))
 
 
 def shipped() -> Encoder:
-    return _cached("shipped", (48, 96, 128, 192), anchors.text_vectors, anchors.class_matrix(), STEPS)
+    return _trained("shipped", (48, 96, 128, 192), anchors.text_vectors, anchors.class_matrix(), STEPS)
 
 
 def tiny() -> Encoder:
     import tiny as tiny_space
 
-    return _cached("tiny", (8, 16, 24), tiny_space.text_vectors, tiny_space.project(anchors.class_matrix()), 200)
+    return _trained("tiny", (8, 16, 24), tiny_space.text_vectors, tiny_space.project(anchors.class_matrix()), 200)
 
 
 # ---- export
