@@ -31,11 +31,13 @@ use signals::StopSignals;
 use threads::{Heartbeat, Turn};
 
 /// Samples that may wait for the windows.
-const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// Windows and ticks that may wait for the encoders; live, at most one of each sensor does.
-const TURNS_WAITING: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
+const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// From one health message to the next.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// How long a replay waits for the broker before it plays to nobody.
+const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
 const SUPERVISE_EVERY: Duration = Duration::from_millis(100);
 /// How long an ordered stop may take before the process ends anyway.
@@ -126,7 +128,7 @@ impl<'a> Running<'a> {
         threads.push(spawn("inference", move || inference.run(&turn_out, &beating))?);
         let windows = rooms.windows;
         threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in))?);
-        threads.extend(source_threads(settings, rooms.recording, &rooms.telemetry, sample_in, stop)?);
+        threads.extend(source_threads(settings, rooms.recording, &rooms.telemetry, &rooms.publisher, sample_in, stop)?);
         let (all_said, is_all_said) = tokio::sync::oneshot::channel();
         let posting = runtime.spawn(rooms.post.run(async {
             // A sender that is gone means the same: nothing more will come.
@@ -202,15 +204,21 @@ fn source_threads(
     settings: &Settings,
     recording: Option<Recording>,
     telemetry: &Telemetry,
+    publisher: &Publisher,
     output: Sender<Sample>,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Named>> {
     match (&settings.source, recording) {
         (SourceSettings::Replay(replay), Some(recording)) => {
-            let (replay, stop) = (replay.clone(), Arc::clone(stop));
-            let play = move || match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
-                Ok(_) => tracing::info!("the replay is over"),
-                Err(error) => tracing::error!(%error, "the replay ends here"),
+            let (replay, stop, publisher) = (replay.clone(), Arc::clone(stop), publisher.clone());
+            let play = move || {
+                if !publisher.wait_until_connected(BROKER_PATIENCE) {
+                    tracing::warn!("no broker yet: embeddings are lost until there is one, events wait for it");
+                }
+                match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
+                    Ok(_) => tracing::info!("the replay is over"),
+                    Err(error) => tracing::error!(%error, "the replay ends here"),
+                }
             };
             Ok(vec![spawn("replay", play)?])
         }

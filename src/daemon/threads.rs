@@ -57,7 +57,10 @@ impl WindowLoop {
         loop {
             let received = input.recv(TURN);
             let time = match (&received, self.pace) {
-                (Received::Closed, _) => return,
+                (Received::Closed, _) => {
+                    self.finish(output);
+                    return;
+                }
                 (_, Pace::Live) => now(),
                 (Received::Item(sample), Pace::Recorded) => sample.arrived_at,
                 (Received::TimedOut, Pace::Recorded) => continue,
@@ -89,6 +92,20 @@ impl WindowLoop {
             output.send(Turn::Tick(grid)).ok()?;
         }
         Some(())
+    }
+
+    /// The last samples' windows are given out as far as they are there.
+    fn finish(&mut self, output: &Sender<Turn>) {
+        let cuts: Vec<(SensorId, Cut)> = self
+            .windowers
+            .iter_mut()
+            .flat_map(|(sensor, w)| w.finish().into_iter().map(|cut| (sensor.clone(), cut)))
+            .collect();
+        for (sensor, cut) in cuts {
+            if self.hand_on(&sensor, cut, output).is_none() {
+                return;
+            }
+        }
     }
 
     fn push(&mut self, sample: &Sample, output: &Sender<Turn>) -> Option<()> {
