@@ -48,7 +48,7 @@ impl Frame {
 /// What a prompt found in a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// Whether it is there at all.
+    /// Whether it is there at all: the score of the best candidate.
     pub frame: Score,
     /// Every candidate, best first, whether it fires or not; at least one.
     pub candidates: Vec<Detection>,
@@ -83,10 +83,11 @@ impl Detector {
         let found = regions(&similarity.grid, |row, col| cells.likeness(row, col), &self.settings);
         let candidates = found.iter().map(|region| Detection {
             box_in_image: region.box_in_image(cells.shape(), frame.size_px, &self.settings),
-            score: similarity.inside(&region.peak_cell()),
+            score: similarity.at(region.place),
         });
         let candidates = suppressed(candidates.collect(), self.settings.suppression_iou);
-        Ok(Found { frame: similarity.frame(), candidates })
+        let frame = candidates.first().map_or_else(|| similarity.frame(), |best| best.score);
+        Ok(Found { frame, candidates })
     }
 }
 

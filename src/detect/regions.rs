@@ -16,12 +16,6 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// The cell of its peak, in cells of the map.
-    pub(super) fn peak_cell(&self) -> PixelBox {
-        let (x0, y0) = (self.place.1 as f32, self.place.0 as f32);
-        PixelBox { x0, y0, x1: x0 + 1.0, y1: y0 + 1.0 }
-    }
-
     /// The box of what it shows, in pixels of a picture of this size, of which the map is a stretch.
     pub(super) fn box_in_image(
         &self,

@@ -12,7 +12,6 @@ use super::tail::{Tail, mean_and_sd};
 use super::vector::dot;
 use super::{Probe, Score};
 use crate::encoders::PatchMap;
-use crate::geometry::PixelBox;
 use crate::modality::Modality;
 
 /// The false-alarm probability at which a calibrated score is one half.
@@ -132,17 +131,21 @@ impl Similarity<'_> {
     /// The score of the picture: of its best cell.
     #[must_use]
     pub fn frame(&self) -> Score {
-        self.inside(&PixelBox { x0: 0.0, y0: 0.0, x1: self.grid.cols as f32, y1: self.grid.rows as f32 })
+        self.at(self.grid.peak())
     }
 
-    /// The score of a part of the picture, `bounds` in cells: of its best cell, held against the best cells of whole background
-    /// frames, so that no part scores better than the picture.
+    /// The score of a cell (row, column), held against the best cells of whole background frames; less what the negatives score there.
     #[must_use]
-    pub fn inside(&self, bounds: &PixelBox) -> Score {
-        let best = |grid: &Grid| Observed { value: f64::from(grid.max_inside(bounds)), against_others: None };
-        let observed: Vec<Observed> = std::iter::once(&self.grid).chain(&self.negatives).map(best).collect();
-        self.calibration.finished(self.statistic, self.dots.max_inside(bounds), &observed)
+    pub fn at(&self, place: (usize, usize)) -> Score {
+        let observed = observe_at(std::iter::once(&self.grid).chain(&self.negatives), place);
+        self.calibration.finished(self.statistic, self.dots.at(place.0 as isize, place.1 as isize), &observed)
     }
+}
+
+/// What each side scores on one cell.
+fn observe_at<'a>(grids: impl Iterator<Item = &'a Grid>, (row, col): (usize, usize)) -> Vec<Observed> {
+    let at = |grid: &Grid| Observed { value: f64::from(grid.at(row as isize, col as isize)), against_others: None };
+    grids.map(at).collect()
 }
 
 impl Side {
@@ -192,14 +195,14 @@ fn fit_map(sides: &[Side], bank: &Bank, made_of: Modality) -> Option<Statistic> 
         return None;
     }
     let on_maps = bank.on_maps(made_of);
-    let observe = |side: &Side| -> Vec<Observed> {
-        let best = |(cells, scores): (&Cells, &Vec<f32>)| Observed {
-            value: f64::from(side.similarity(cells, scores, on_maps.cell_sd_floor).max()),
-            against_others: None,
-        };
-        bank.maps().iter().zip(&on_maps.scores).map(best).collect()
-    };
-    let observed: Vec<Vec<Observed>> = sides.iter().map(observe).collect();
+    let frames = bank.maps().iter().zip(&on_maps.scores).map(|(cells, scores)| {
+        let grids = sides.iter().map(|side| side.similarity(cells, scores, on_maps.cell_sd_floor));
+        let grids: Vec<Grid> = grids.collect();
+        observe_at(grids.iter(), grids.first().map_or((0, 0), Grid::peak))
+    });
+    let frames: Vec<Vec<Observed>> = frames.collect();
+    let of_side = |side: usize| frames.iter().filter_map(|frame| frame.get(side)).copied().collect();
+    let observed: Vec<Vec<Observed>> = (0..sides.len()).map(of_side).collect();
     let (norms, tail) = fit(&observed, on_maps.typical_sd);
     Some(Statistic { norms, cohort_sd_floor: on_maps.cell_sd_floor, tail })
 }
@@ -320,7 +323,7 @@ mod tests {
         let look = bank.look(&map, &[Modality::Text]);
         let similarity = calibration.similarity(&look).unwrap();
         assert_eq!(similarity.frame(), score);
-        let corner = similarity.inside(&PixelBox { x0: 3.0, y0: 0.0, x1: 4.0, y1: 1.0 });
+        let corner = similarity.at((0, 3));
         assert!(corner.worst_first(&score).is_lt());
     }
 }

@@ -1,7 +1,5 @@
 //! One number for every cell of a picture.
 
-use crate::geometry::PixelBox;
-
 /// A similarity map: one number a cell, row-major from the top left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
@@ -40,23 +38,17 @@ impl Grid {
         Self { rows: self.rows, cols: self.cols, values }
     }
 
-    /// The largest value of the cells whose centres lie in `bounds` (in cells: the whole grid is `[0, cols] × [0, rows]`), or of
-    /// the one at its middle when there is none.
-    #[must_use]
-    pub fn max_inside(&self, bounds: &PixelBox) -> f32 {
-        let centres = self.values.iter().enumerate().filter(|(place, _)| {
-            let (row, col) = (place / self.cols, place % self.cols);
-            bounds.contains(col as f32 + 0.5, row as f32 + 0.5)
-        });
-        let middle = (bounds.x0.midpoint(bounds.x1), bounds.y0.midpoint(bounds.y1));
-        let best = centres.map(|(_, value)| *value).reduce(f32::max);
-        best.unwrap_or_else(|| self.at(middle.1 as isize, middle.0 as isize))
-    }
-
     /// The largest value; `f32::MIN` for a grid without cells.
     #[must_use]
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(f32::MIN, f32::max)
+    }
+
+    /// Row and column of the largest value; the origin for a grid without cells.
+    #[must_use]
+    pub fn peak(&self) -> (usize, usize) {
+        let best = self.values.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        best.map_or((0, 0), |(index, _)| (index / self.cols, index % self.cols))
     }
 
     /// The middle value (of an even number, the upper of the two); 0 for a grid without cells.
@@ -85,11 +77,8 @@ mod tests {
     }
 
     #[test]
-    fn the_best_inside_is_looked_for_at_the_centres() {
-        let grid = Grid { rows: 2, cols: 2, values: vec![1.0, 2.0, 3.0, 4.0] };
-        let inside = |x0, y0, x1, y1| grid.max_inside(&PixelBox { x0, y0, x1, y1 });
-        assert_eq!(inside(0.0, 0.0, 2.0, 2.0), 4.0);
-        assert_eq!(inside(0.0, 0.0, 2.0, 1.0), 2.0);
-        assert_eq!(inside(0.6, 1.1, 0.9, 1.2), 3.0, "no centre inside: the cell at the middle");
+    fn the_peak_is_where_the_largest_value_is() {
+        assert_eq!(Grid { rows: 2, cols: 3, values: vec![1.0, 2.0, 0.0, 3.0, 9.0, 4.0] }.peak(), (1, 1));
+        assert_eq!(Grid { rows: 0, cols: 0, values: Vec::new() }.peak(), (0, 0));
     }
 }
