@@ -1,16 +1,14 @@
-//! Building the sessions that a set of modalities needs, on two threads, each proven on a probe.
-
-use std::sync::Mutex;
+//! Building the sessions that a set of modalities needs, each proven on a probe.
+//!
+//! On one thread, although two would be faster: what a model takes while it loads is then room for the next, where the heaps of
+//! two threads would each keep their own (about 180 instead of 220 MB resident, 0.25 s later).
 
 use super::EncodersError;
 use super::pack::Pack;
 use super::preprocess::log_mel::{LogMel, LogMelSettings};
 use super::preprocess::text::TextTokens;
-use super::session::{InputSpec, Onnx, Session};
+use super::session::{InputSpec, Onnx, Output, Session};
 use crate::modality::Modality;
-
-/// Threads that load. More would not help: the text and image models take most of the time.
-const LOADERS: usize = 2;
 
 /// One session's place. Image, thermal and depth share `Frame`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,25 +80,8 @@ pub(super) fn load(pack: &Pack, slots: &[Slot], check_others: bool) -> Result<Ve
     let used: Vec<&str> = slots.iter().flat_map(|slot| files_of(pack, *slot)).collect();
     let others = pack.manifest.files.keys().filter(|file| check_others && !used.contains(&file.as_str()));
     let others = others.filter(|file| **file != pack.manifest.bank.file).map(|file| Job::Check(file.clone()));
-    let jobs: Vec<Job> = slots.iter().map(|slot| Job::Load(*slot)).chain(others).collect();
-    let (next, done) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some((place, job)) = next.lock().ok().and_then(|mut jobs| jobs.next()) {
-                let result = run(pack, job);
-                if let Ok(mut done) = done.lock() {
-                    done.push((place, result));
-                }
-            }
-        };
-        for _ in 1..LOADERS.min(jobs.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut done = done.into_inner().unwrap_or_default();
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().filter_map(|(_, result)| result.transpose()).collect()
+    let jobs = slots.iter().map(|slot| Job::Load(*slot)).chain(others);
+    jobs.filter_map(|job| run(pack, &job).transpose()).collect()
 }
 
 fn run(pack: &Pack, job: &Job) -> Result<Option<Loaded>, EncodersError> {
@@ -129,7 +110,7 @@ fn frame(pack: &Pack) -> Result<Session, EncodersError> {
     let image = pack.manifest.image.as_ref().ok_or(EncodersError::NoEncoder(Modality::Image))?;
     let [height, width] = image.embed_size;
     let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
-    proven(pack, &image.file, &[input], &image.embedding, &[1, pack.dim()])
+    proven(pack, &image.file, &[input], &image.embedding, &[1, pack.dim()], Session::probe)
 }
 
 fn map(pack: &Pack) -> Result<Session, EncodersError> {
@@ -137,7 +118,7 @@ fn map(pack: &Pack) -> Result<Session, EncodersError> {
     let [height, width] = image.map_size;
     let (rows, cols) = pack.grid().unwrap_or_default();
     let input = InputSpec::f32(&image.input, &[1, 3, height, width]);
-    proven(pack, &image.file, &[input], &image.patches, &[1, pack.dim(), rows, cols])
+    proven(pack, &image.file, &[input], &image.patches, &[1, pack.dim(), rows, cols], Session::probe)
 }
 
 fn sound(pack: &Pack) -> Result<Loaded, EncodersError> {
@@ -152,14 +133,14 @@ fn sound(pack: &Pack) -> Result<Loaded, EncodersError> {
         std: audio.std,
     });
     let input = InputSpec::f32(&audio.input, &[1, 1, audio.mel_bins, audio.target_frames]);
-    let session = proven(pack, &audio.file, &[input], &audio.embedding, &[1, pack.dim()])?;
+    let session = proven(pack, &audio.file, &[input], &audio.embedding, &[1, pack.dim()], Session::probe)?;
     Ok(Loaded::Sound(Box::new(log_mel), session))
 }
 
 fn motion(pack: &Pack) -> Result<Loaded, EncodersError> {
     let imu = pack.manifest.imu.as_ref().ok_or(EncodersError::NoEncoder(Modality::Imu))?;
     let input = InputSpec::f32(&imu.input, &[1, 6, imu.window_readings()]);
-    proven(pack, &imu.file, &[input], &imu.embedding, &[1, pack.dim()]).map(Loaded::Motion)
+    proven(pack, &imu.file, &[input], &imu.embedding, &[1, pack.dim()], Session::probe).map(Loaded::Motion)
 }
 
 fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
@@ -168,8 +149,9 @@ fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
         .map_err(|why| pack.fault(&text.tokenizer, why))?;
     let shape = [1, text.max_tokens];
     let inputs = [InputSpec::i64(&text.input_ids, &shape), InputSpec::i64(&text.attention_mask, &shape)];
-    tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
-    let session = proven(pack, &text.file, &inputs, &text.embedding, &[1, pack.dim()])?;
+    let (ids, mask) = tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
+    let probe = |session: &Session| session.run_tokens(&ids, &mask);
+    let session = proven(pack, &text.file, &inputs, &text.embedding, &[1, pack.dim()], probe)?;
     Ok(Loaded::Words(Box::new(tokens), session))
 }
 
@@ -180,12 +162,13 @@ fn proven(
     inputs: &[InputSpec],
     output: &str,
     shape: &[usize],
+    probe: impl Fn(&Session) -> Result<Output, String>,
 ) -> Result<Session, EncodersError> {
     let onnx = Onnx::open(&pack.checked(file)?).map_err(|why| pack.fault(file, why))?;
     let shapes = || inputs.iter().map(|i| format!("{} {:?}", i.name, i.shape)).collect::<Vec<_>>().join(", ");
     let unfit = |why: String| pack.fault(file, format!("cannot run with the manifest's input {}: {why}", shapes()));
     let session = onnx.session(inputs, output).map_err(unfit)?;
-    let output = session.probe().map_err(|why| pack.fault(file, format!("fails on the built-in probe: {why}")))?;
+    let output = probe(&session).map_err(|why| pack.fault(file, format!("fails on the built-in probe: {why}")))?;
     let fault = |why: &str| Err(pack.fault(file, why));
     if output.shape != shape {
         return fault(&format!("gives {:?} instead of {shape:?}: the manifest and the model differ", output.shape));

@@ -141,7 +141,7 @@ impl Encoders {
         if let Some(missing) = modalities.iter().find(|m| self.facts(**m).is_none()) {
             return Err(EncodersError::NoEncoder(*missing));
         }
-        // Text and the map take longest: first, so that the two loaders end together.
+        // Text first: it needs the most room while it loads, in which the others then fit.
         let order = [Slot::Words, Slot::Map, Slot::Frame, Slot::Sound, Slot::Motion];
         let needed = |slot: &Slot| modalities.iter().any(|m| Slot::of(*m).contains(slot));
         let missing: Vec<Slot> = order.into_iter().filter(|slot| needed(slot) && !self.has(*slot)).collect();

@@ -109,12 +109,13 @@ impl Session {
         self.run_tensors(&[ids, mask]).map_err(|why| format!("{why:#}"))
     }
 
-    /// Runs the model on the built-in probe.
+    /// Runs the model on numbers that mean nothing.
     ///
     /// # Errors
     /// When the runtime fails.
     pub(super) fn probe(&self) -> Result<Output, String> {
-        // Anything but constant will do for f32: a constant can hide what a normalisation divides by. Every vocabulary has a 1.
+        // Anything but constant will do for f32: a constant can hide what a normalisation divides by.
+        // Every vocabulary has a 1.
         let tensor = |(shape, integers): &(Vec<usize>, bool)| {
             let count = shape.iter().product::<usize>();
             let ramp = || (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect::<Vec<_>>();
