@@ -11,6 +11,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # By default onnxruntime turns DequantizeLinear + MatMul into a kernel that quantizes activations too; tract does not.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         source = str(model) if isinstance(model, Path) else model
         self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
