@@ -13,7 +13,6 @@ fn main() -> ExitCode {
             return help_or_mistake.print().map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
         }
     };
-    command.start_logging();
     match command.run() {
         Ok(code) => code,
         Err(error) => {

@@ -12,8 +12,10 @@ use perceptd::publish::{EmbeddedBroker, Heard, Qos, TABLE, class_of};
 use perceptd::telemetry::DropReason;
 
 use gate::Gate;
-use mosquitto::Mosquitto;
-use robot::{Ear, RawEar, Robot, event, sensor, soon};
+pub(crate) use mosquitto::Mosquitto;
+pub(crate) use python::listen;
+pub(crate) use robot::soon;
+use robot::{Ear, RawEar, Robot, event, sensor};
 
 /// Says one of everything.
 fn say_everything(robot: &Robot) {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::modality::Modality;
@@ -28,7 +29,8 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
-    /// What to log: a level (error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Logs go to stderr.
+    /// What to log on stderr: a level (error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
+    /// environment variable PERCEPTD_LOG, which wins over the config.
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
     #[command(subcommand)]
@@ -101,29 +103,18 @@ impl Pack {
 }
 
 impl Cli {
-    /// Sends logs to stderr; `--log` wins over the environment variable `PERCEPTD_LOG`.
-    pub fn start_logging(&self) {
-        let default = if matches!(self.command, Command::Run { .. }) { "info" } else { "warn" };
-        let filter =
-            self.log.clone().or_else(|| std::env::var("PERCEPTD_LOG").ok()).unwrap_or_else(|| default.to_owned());
-        // The embedded broker calls every closed connection an error.
-        let filter = format!("rumqttd=off,{filter}");
-        let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| default.into());
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .init();
-    }
-
     /// Does what the command line asks for.
     ///
     /// # Errors
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut out = std::io::stdout().lock();
+        let mut out = io::stdout().lock();
+        let log = self.log.or_else(|| std::env::var("PERCEPTD_LOG").ok());
+        if !matches!(self.command, Command::Run { .. }) {
+            start_logging(log.as_deref().unwrap_or("warn"))?;
+        }
         match self.command {
-            Command::Run { config } => run::run(&config),
+            Command::Run { config } => run::run(&config, log.as_deref()),
             Command::Demo(arguments) => {
                 drop(out);
                 demo::run(arguments)
@@ -144,6 +135,19 @@ impl Cli {
             }
         }
     }
+}
+
+/// Sends what passes `filter` to stderr.
+fn start_logging(filter: &str) -> anyhow::Result<()> {
+    // The embedded broker calls every closed connection an error.
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("rumqttd=off,{filter}"))
+        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
 }
 
 /// Prints an error and its causes on stderr.

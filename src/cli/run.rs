@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{EXIT_USAGE, report};
+use super::{EXIT_USAGE, report, start_logging};
 use crate::config::Settings;
 use crate::daemon;
 
-pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
+/// Runs until a signal, or the end of a recording; `log` wins over the config's level.
+pub(super) fn run(config: &Path, log: Option<&str>) -> anyhow::Result<ExitCode> {
     let settings = match Settings::open(config) {
         Ok(settings) => settings,
         Err(error) => {
@@ -17,6 +18,7 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    start_logging(log.unwrap_or_else(|| settings.log.name()))?;
     daemon::run(&settings, &Arc::new(AtomicBool::new(false)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -22,8 +22,8 @@ use crate::pipe::{Depth, OnDrop, Sender, WhenFull, bounded};
 use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
 use crate::recording::{self, Recording};
 use crate::sensors::{self, Sample};
-use crate::telemetry::{DropReason, Telemetry};
-use crate::time::{now, process_cpu_nanos};
+use crate::telemetry::{DropReason, SensorState, Telemetry};
+use crate::time::{MonoTime, now, process_cpu_nanos};
 use build::Rooms;
 use inference::InferenceLoop;
 use service::Service;
@@ -36,6 +36,8 @@ const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// From one health message to the next.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// The same when the state of a sensor has changed: its absence is seen within two seconds.
+const HEALTH_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How long a replay waits for the broker before it plays to nobody.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
@@ -101,6 +103,7 @@ struct Running<'a> {
     publisher: Publisher,
     posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
     all_said: tokio::sync::oneshot::Sender<()>,
+    telemetry: Telemetry,
     samples: Depth<Sample>,
     turns: Depth<Turn>,
 }
@@ -136,20 +139,20 @@ impl<'a> Running<'a> {
         }));
         let publisher = rooms.publisher;
         let service = Service::new();
-        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, samples, turns })
+        let telemetry = rooms.telemetry;
+        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, telemetry, samples, turns })
     }
 
     /// Looks after the threads until all have ended, then lets the publisher say the last word.
     fn supervise(self, stop: &AtomicBool) -> anyhow::Result<()> {
         self.service.ready();
-        let mut health_at = now();
+        let mut health = HealthTimer::new(self.telemetry.clone());
         let mut stopping_since = None;
         while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
             std::thread::park_timeout(SUPERVISE_EVERY);
             self.service.alive(self.heartbeat.age());
             let time = now();
-            if time >= health_at {
-                health_at = time + HEALTH_EVERY;
+            if health.is_due(time) {
                 self.publisher.health(&self.health());
             }
             if stop.load(Ordering::Relaxed) {
@@ -196,6 +199,29 @@ impl<'a> Running<'a> {
             memory_bytes: resident_bytes(),
             cpu_nanos: process_cpu_nanos(),
         }
+    }
+}
+
+/// Says when a health message is due: every ten seconds, and soon after a sensor was lost or found.
+struct HealthTimer {
+    telemetry: Telemetry,
+    said_at: Option<MonoTime>,
+    states: Vec<SensorState>,
+}
+
+impl HealthTimer {
+    const fn new(telemetry: Telemetry) -> Self {
+        Self { telemetry, said_at: None, states: Vec::new() }
+    }
+
+    fn is_due(&mut self, time: MonoTime) -> bool {
+        let states: Vec<SensorState> = self.telemetry.read().into_iter().map(|(_, reading)| reading.state).collect();
+        let wait = if states == self.states { HEALTH_EVERY } else { HEALTH_AT_MOST_EVERY };
+        let is_due = self.said_at.is_none_or(|said_at| time >= said_at + wait);
+        if is_due {
+            (self.said_at, self.states) = (Some(time), states);
+        }
+        is_due
     }
 }
 

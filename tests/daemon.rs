@@ -1,0 +1,176 @@
+//! `perceptd run` as a process, against a real mosquitto and a Python subscriber.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use perceptd::publish::{Heard, Subscriber, SubscriberSettings};
+
+use crate::mqtt::{Mosquitto, listen, soon};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn config(folder: &Path, text: &str) -> std::path::PathBuf {
+    let file = folder.join("perceptd.toml");
+    std::fs::write(&file, text.replace("ROOT", ROOT)).unwrap();
+    file
+}
+
+/// A running daemon, ended when dropped.
+struct Daemon(Option<Child>);
+
+impl Daemon {
+    fn start(config: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_perceptd"))
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(Some(child))
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn stop(mut self) -> Output {
+        let child = self.0.take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_subscriber_receives_every_sense_and_events() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[robot]\nfleet = 'test'\nname = 'meadow'\n[pack]\npath = 'ROOT/models/reference'\n[mqtt]\nport = {}\n\
+         [replay]\nrecording = 'ROOT/deploy/bundled/meadow.mcap'\nspeed = 2.0\nloop = true\n\
+         [[prompts]]\nid = 'sheep'\naudio = 'ROOT/deploy/bundled/prompts/sheep.ogg'\n",
+        broker.address().port
+    );
+    let daemon = Daemon::start(&config(folder.path(), &text));
+    let python = listen(&broker.address(), 12).expect("a Python with paho-mqtt: tests/run makes one in .venv");
+    let heard = python.await.unwrap();
+    let stopped = daemon.stop();
+    assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+    assert!(heard.status.success(), "{}", String::from_utf8_lossy(&heard.stderr));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(heard.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let topics: BTreeSet<&str> = lines.iter().filter_map(|line| line["topic"].as_str()).collect();
+    let root = "perceptd/v1/test/meadow";
+    for level in [
+        "status",
+        "health",
+        "joint",
+        "embedding/camera",
+        "embedding/mic",
+        "embedding/thermal",
+        "embedding/depth",
+        "embedding/imu",
+        "event/sheep",
+        "active",
+    ] {
+        assert!(topics.contains(format!("{root}/{level}").as_str()), "{level} is missing: {topics:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[robot]\nname = 'blind'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
+         [sensors.front]\ndriver = 'v4l'\ndevice = '/dev/no-such-camera'\n\
+         [sensors.heat]\ndriver = 'gy_mcu90640'\ndevice = '/dev/no-such-port'\n",
+        broker.address().port
+    );
+    let filter = "perceptd/v1/default/blind/#".to_owned();
+    let mut subscriber = Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, filter });
+    let daemon = Daemon::start(&config(folder.path(), &text));
+    let lost = soon(async {
+        loop {
+            if let Heard::Health(health) = subscriber.next().await
+                && health.sensors.iter().all(|sensor| sensor.state == "lost")
+            {
+                return health;
+            }
+        }
+    })
+    .await;
+    assert!(lost.sensors.iter().any(|sensor| sensor.reason.contains("/dev/no-such-camera")), "{lost:?}");
+    let output = daemon.stop();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let last = soon(async {
+        loop {
+            if let Heard::Status(status) = subscriber.next().await
+                && status.state != "running"
+            {
+                return status;
+            }
+        }
+    })
+    .await;
+    assert_eq!(last.state, "stopped");
+}
+
+fn perceptd(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_perceptd")).args(arguments).current_dir(ROOT).output().unwrap()
+}
+
+#[test]
+fn five_mistakes_get_five_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[robot]\nname = 'Rover 7'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = 'many'\n\
+                [sensors.mic]\ndriver = 'microfone'\n[windows]\nimage_hop_sec = 1\n\
+                [[prompts]]\nid = 'bark'\naudio = 'no-such.wav'\n";
+    let file = config(folder.path(), text);
+    let output = perceptd(&["check", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told.lines().count(), 5, "{told}");
+    for what in ["Rover 7", "port", "microfone", "image_hop_sec", "no-such.wav"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    let run = perceptd(&["run", "--config", file.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(64));
+}
+
+#[test]
+fn bad_files_get_one_clear_error_each_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let nothing = bad("nothing.wav", b"");
+    let sounds =
+        perceptd(&["embed", "--pack", "models/tiny", "--modality", "audio", &nothing, "tests/golden/bell.wav"]);
+    let told = String::from_utf8(sounds.stderr).unwrap();
+    assert_eq!(sounds.status.code(), Some(1));
+    assert!(told.lines().count() == 1 && told.contains("nothing.wav"), "{told}");
+    assert_eq!(String::from_utf8(sounds.stdout).unwrap().lines().count(), 1);
+
+    let not_a_number = bad(
+        "nan.csv",
+        b"t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps\n0,0,0,9.8,0,0,0\n1,NaN,0,9.8,0,0,0\n",
+    );
+    let motion = perceptd(&["embed", "--pack", "models/tiny", "--modality", "imu", &not_a_number]);
+    let told = String::from_utf8(motion.stderr).unwrap();
+    assert!(motion.status.code() == Some(1) && told.lines().count() == 1 && told.contains("nan.csv"), "{told}");
+
+    let broken = bad("broken.mcap", b"\x89MCAP0\r\nnonsense");
+    let demo = perceptd(&["demo", "--pack", "models/tiny", "--recording", &broken, "--speed", "max"]);
+    let told = String::from_utf8(demo.stderr).unwrap();
+    assert!(demo.status.code() == Some(1) && told.contains("broken.mcap"), "{told}");
+}
