@@ -75,8 +75,8 @@ HEARD = [
     ("duck", 15.0, 2.5, 0.5),
 ]
 
-# Clips that go beside the recording. No hammer is ever seen or heard: its prompt must stay silent.
-PROMPTS = ["sheep", "duck", "hammer"]
+# Clips that go beside the recording. No pig is ever seen or heard: its prompt must stay silent.
+PROMPTS = ["sheep", "duck", "pig"]
 
 # (activity, secs, series of the test split)
 DONE = [("Standing", 8.0, 1), ("Walking", 8.0, 2), ("Running", 8.0, 1)]

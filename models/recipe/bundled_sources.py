@@ -39,11 +39,12 @@ noise and missing readings are drawn. They show that the senses run, not that re
 10 Hz (standing, walking, running, 8 s each), unchanged but for the first second of each series, which is left out. The watch recorded
 neither sound nor picture: the senses were put together here.
 
-Prompt and sound track of a class are different files, and neither was trained on. They do come from one package, which gave the sound
-encoder a third file of the class (`sheep_02`, `duck_02`): the animal may be the same. The card's figures across sources do not have this help.
+Prompt and sound track of a class are different files of one package, and neither was trained on; nor was a file found to share a
+recording with them (`duck_02`). For the sheep a third file of the package (`sheep_02`) was: the animal may be the same. The card's
+figures across sources do not have this help.
 
 The scenes were chosen from cases that work; `CARD.md` of the pack has the figures for things in general. `truth.json` says what is where
-and when. `prompts/hammer.ogg` names nothing that is seen or heard: it should stay silent.
+and when. `prompts/pig.ogg` names nothing that is seen or heard: it should stay silent.
 """
 
 
