@@ -54,7 +54,7 @@ async fn a_python_subscriber_receives_every_sense_and_events() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
         "[robot]\nfleet = 'test'\nname = 'meadow'\n[pack]\npath = 'ROOT/models/reference'\n[mqtt]\nport = {}\n\
-         [replay]\nrecording = 'ROOT/deploy/bundled/meadow.mcap'\nspeed = 2.0\nloop = true\n\
+         [replay]\nrecording = 'ROOT/deploy/bundled/meadow.mcap'\nspeed = 1.0\nloop = true\n\
          [[prompts]]\nid = 'sheep'\naudio = 'ROOT/deploy/bundled/prompts/sheep.ogg'\n",
         broker.address().port
     );

@@ -30,10 +30,12 @@ use service::Service;
 use signals::StopSignals;
 use threads::{Heartbeat, Turn};
 
-/// Samples that may wait for the windows.
+/// Samples that may wait for the windows: several seconds of all sensors.
 const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// Windows and ticks that may wait for the encoders; live, at most one of each sensor does.
 const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
+/// Both in a replay, where all that waits is still worked on before a stop: a second's worth of it.
+const REPLAY_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 /// From one health message to the next.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// The same when the state of a sensor has changed: its absence is seen within two seconds.
@@ -104,8 +106,14 @@ struct Running<'a> {
     posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
     all_said: tokio::sync::oneshot::Sender<()>,
     telemetry: Telemetry,
+    queues: Queues,
+}
+
+/// The pipes as `health` tells of them.
+struct Queues {
     samples: Depth<Sample>,
     turns: Depth<Turn>,
+    capacities: [NonZeroUsize; 2],
 }
 
 impl<'a> Running<'a> {
@@ -116,9 +124,10 @@ impl<'a> Running<'a> {
         runtime: &'a tokio::runtime::Runtime,
     ) -> anyhow::Result<Self> {
         let replay = rooms.recording.is_some();
-        let (sample_in, sample_out) = bounded(SAMPLES_WAITING, sample_policy(replay), count_samples(&rooms.telemetry));
-        let (turn_in, turn_out) = bounded(TURNS_WAITING, turn_policy(replay), count_turns(&rooms.telemetry));
-        let (samples, turns) = (sample_out.depth(), turn_out.depth());
+        let capacities = if replay { [REPLAY_WAITING; 2] } else { [SAMPLES_WAITING, TURNS_WAITING] };
+        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&rooms.telemetry));
+        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&rooms.telemetry));
+        let queues = Queues { samples: sample_out.depth(), turns: turn_out.depth(), capacities };
         let heartbeat = Arc::new(Heartbeat::default());
         heartbeat.beat();
         let mut threads = Vec::new();
@@ -140,7 +149,7 @@ impl<'a> Running<'a> {
         let publisher = rooms.publisher;
         let service = Service::new();
         let telemetry = rooms.telemetry;
-        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, telemetry, samples, turns })
+        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, telemetry, queues })
     }
 
     /// Looks after the threads until all have ended, then lets the publisher say the last word.
@@ -185,17 +194,19 @@ impl<'a> Running<'a> {
     }
 
     fn health(&self) -> HealthReading {
-        let queue = |queue: &str, depth, capacity: NonZeroUsize| QueueReading {
+        let queue = |(queue, depth): (&str, usize), capacity: NonZeroUsize| QueueReading {
             queue: queue.to_owned(),
             depth,
             capacity: capacity.get(),
         };
+        let depths = [("samples", self.queues.samples.read()), ("turns", self.queues.turns.read())];
         HealthReading {
             at: now(),
-            queues: vec![
-                queue("samples", self.samples.read(), SAMPLES_WAITING),
-                queue("turns", self.turns.read(), TURNS_WAITING),
-            ],
+            queues: depths
+                .into_iter()
+                .zip(self.queues.capacities)
+                .map(|(depth, capacity)| queue(depth, capacity))
+                .collect(),
             memory_bytes: resident_bytes(),
             cpu_nanos: process_cpu_nanos(),
         }
