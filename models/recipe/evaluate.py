@@ -129,9 +129,8 @@ def across_senses(e: Encoders, shown: dict) -> list[str]:
     cuts, names = shown["cuts"], np.array([s.name for s in shown["cuts"]])
     pictures, prompts = shown["images"][0], e.texts(list(names))
     own = names[:, None] == names[None]
-    encoder = audio.cross_source()
-    heard = audio.evaluate(encoder, sounds.cross_source_split()[1], sounds.cross_source_split()[0])
-    heard_names = np.array([row[0] for row in heard["per_clip"]])
+    heard = audio.evaluate(audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
+    heard_names = np.array(audio.class_list())[heard["labels"]]
     spoken = anchors.text_vectors([n.replace("_", " ") for n in heard_names])
     same_sound = heard_names[:, None] == heard_names[None]
     seen_and_heard = np.array([[last_word(n) == h for n in names] for h in heard_names])

@@ -1,8 +1,8 @@
 """Assembles a pack: exports every encoder, makes the bank, writes the manifest.
 
-    python models/recipe/pack.py reference|tiny [--keep-senses]
+    python models/recipe/pack.py reference|tiny [--senses]
 
-`--keep-senses` leaves sound and motion as they lie in the folder.
+`--senses` makes sound and motion again and leaves the rest as it lies in the folder.
 """
 
 import sys
@@ -20,63 +20,63 @@ import scenes
 import text
 import tiny
 from encoders import Encoders
+from graph import Graph
 from paths import DIM, REFERENCE, SEED, TINY
 
 VERSION = "2026.11.0"
 LICENCE = "Apache-2.0"
+ONLY_SENSES = "--senses" in sys.argv
 
 
 def other_senses(folder: Path, prefix: str) -> tuple[dict, dict]:
     """Sound and motion: their sections and their bank tensors."""
-    kept = load_file(folder / "bank.safetensors") if "--keep-senses" in sys.argv else None
     sections, tensors = {}, {}
     for modality, module in (("audio", audio), ("imu", imu)):
         sections[modality] = dict(module.MANIFEST)
-        if kept:
-            tensors |= {name: tensor for name, tensor in kept.items() if name.split(".")[1] == modality}
-        else:
-            getattr(module, prefix + "export")(folder / sections[modality]["file"])
-            tensors |= getattr(module, prefix + "bank_tensors")()
+        getattr(module, prefix + "export")(folder / sections[modality]["file"])
+        tensors |= getattr(module, prefix + "bank_tensors")()
     return sections, tensors
 
 
 def assemble(folder: Path, name: str, dim: int, sections: dict, prefix: str, **sizes):
     sections["thermal"], sections["depth"] = manifest.grey_section(False), manifest.grey_section(True)
     other, brought = other_senses(folder, prefix)
-    encoders = Encoders(folder, sections)
-    tensors = bank.tensors(encoders, **sizes) | brought
+    seen = load_file(folder / "bank.safetensors") if ONLY_SENSES else bank.tensors(Encoders(folder, sections), **sizes)
+    tensors = seen | brought
     save_file({k: np.ascontiguousarray(tensors[k]) for k in sorted(tensors)}, folder / "bank.safetensors")
     (folder / "bank.safetensors").chmod(0o644)
     manifest.write(folder, name, VERSION, LICENCE, dim, sections | other, tensors)
     print(name, {p.name: p.stat().st_size for p in sorted(folder.iterdir())})
 
 
-def reference():
-    REFERENCE.mkdir(exist_ok=True)
-    image.build().save(REFERENCE / "image.onnx")
-    graph, tokenizer = text.build()
-    graph.save(REFERENCE / "text.onnx")
-    (REFERENCE / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    sections = {
+def save_text(folder: Path, graph: Graph, tokenizer: str):
+    graph.save(folder / "text.onnx")
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
+def reference_sections() -> dict:
+    return {
         "image": manifest.image_section(image.EMBED_SIZE, image.MAP_SIZE, image.MEAN, image.STD),
         "text": manifest.text_section(text.MAX_TOKENS),
     }
-    assemble(REFERENCE, "reference", DIM, sections, "")
+
+
+def reference():
+    REFERENCE.mkdir(exist_ok=True)
+    if not ONLY_SENSES:
+        image.build().save(REFERENCE / "image.onnx")
+        save_text(REFERENCE, *text.build())
+    assemble(REFERENCE, "reference", DIM, reference_sections(), "")
 
 
 def tiny_pack():
     TINY.mkdir(exist_ok=True)
-    sections = {
-        "image": manifest.image_section(image.EMBED_SIZE, image.MAP_SIZE, image.MEAN, image.STD),
-        "text": manifest.text_section(text.MAX_TOKENS),
-    }
-    teacher = Encoders(REFERENCE, sections)
-    seen = [p for s in bank.stamps.calibration() for p in (s.over(g) for g in bank.GREYS)]
-    seen += [p for p, _ in scenes.scenes("calibration", 240, SEED + 3)]
-    tiny.build_image(tiny.distil_image(teacher.image_raw, seen)).save(TINY / "image.onnx")
-    graph, tokenizer = tiny.build_text()
-    graph.save(TINY / "text.onnx")
-    (TINY / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    if not ONLY_SENSES:
+        teacher = Encoders(REFERENCE, reference_sections())
+        seen = [p for s in bank.stamps.calibration() for p in (s.over(g) for g in bank.GREYS)]
+        seen += [p for p, _ in scenes.scenes("calibration", 240, SEED + 3)]
+        tiny.build_image(tiny.distil_image(teacher.image_raw, seen)).save(TINY / "image.onnx")
+        save_text(TINY, *tiny.build_text())
     sections = {
         "image": manifest.image_section(tiny.EMBED_SIZE, tiny.MAP_SIZE, image.MEAN, image.STD),
         "text": manifest.text_section(tiny.MAX_TOKENS),
