@@ -1,5 +1,8 @@
 //! `cargo bench`: each encoder of the reference pack, and everything around them that takes time.
 
+// A benchmark stops at what it cannot measure, and prints for the script that reads it.
+#![allow(clippy::expect_used, clippy::print_stdout, unreachable_pub)]
+
 mod encoders;
 
 criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading);
