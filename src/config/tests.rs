@@ -219,7 +219,9 @@ fn a_file_that_is_not_there_is_one_clear_error() {
 
 /// `deploy/perceptd.toml` with its paths in `folder` and the lines under these marks in force.
 fn reference(folder: &Path, marks: &[&str]) -> String {
-    let text = include_str!("../../deploy/perceptd.toml").replace("/usr/share/perceptd", &folder.display().to_string());
+    let text = include_str!("../../deploy/perceptd.toml")
+        .replace("/usr/share/perceptd/models", "/usr/share/perceptd")
+        .replace("/usr/share/perceptd", &folder.display().to_string());
     let in_force = text.lines().map(|line| {
         let unmarked = marks.iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
         // `#key = …` is a default, `# Words` are words.
