@@ -54,7 +54,7 @@ MANIFEST = {
 
 
 @cache
-def _wheel() -> Path:
+def wheel() -> Path:
     """aeon's wheel as a plain archive: neither it nor what it depends on is installed."""
     folder = WORK / "wheels"
     found = sorted(folder.glob("aeon-*.whl"))
@@ -67,7 +67,7 @@ def _wheel() -> Path:
 @cache
 def recordings(part: str) -> tuple[np.ndarray, np.ndarray]:
     """([n, 6, 100] in m/s² and rad/s, [n] class number) of the official `TRAIN` or `TEST` split."""
-    with zipfile.ZipFile(_wheel()) as archive:
+    with zipfile.ZipFile(wheel()) as archive:
         lines = archive.read(f"aeon/datasets/data/BasicMotions/BasicMotions_{part}.ts").decode().splitlines()
     rows = [line.split(":") for line in lines if line and line[0] not in "#@"]
     motion = np.array([[[float(v) for v in axis.split(",")] for axis in row[:-1]] for row in rows])
