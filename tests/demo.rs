@@ -9,6 +9,7 @@ use perceptd::media::{CameraFrame, Picture, PixelFormat};
 use perceptd::recording::{Recording, RecordingWriter};
 use perceptd::sensors::{Sample, SampleData};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 const BUNDLED: &str = "deploy/bundled/meadow.mcap";
 const TRUTH: &str = "deploy/bundled/truth.json";
@@ -268,4 +269,26 @@ fn another_prompt_finds_its_own_and_not_the_first_ones() {
         let (from, to) = interval(event, begin);
         assert!(duck.is_present_during(from, to), "{event:?}");
     }
+}
+
+#[test]
+fn the_bundled_media_are_disjoint_from_what_the_pack_was_made_of() {
+    let sources = std::fs::read_to_string("deploy/bundled/SOURCES.md").unwrap();
+    let shown: Vec<&str> = sources.split('`').filter(|word| is_digest(word)).collect();
+    let data = std::fs::read_to_string("models/reference/DATA.tsv").unwrap();
+    let used: Vec<&str> = data.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
+    assert!(shown.len() >= 12 && used.len() > 500 && used.iter().all(|word| is_digest(word)));
+    for digest in &shown {
+        assert!(!used.contains(digest), "{digest} is in both");
+    }
+    for prompt in std::fs::read_dir("deploy/bundled/prompts").unwrap() {
+        let path = prompt.unwrap().path();
+        let digest: String =
+            Sha256::digest(std::fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(shown.contains(&digest.as_str()), "{} is not in SOURCES.md as it is", path.display());
+    }
+}
+
+fn is_digest(word: &str) -> bool {
+    word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
