@@ -64,7 +64,7 @@ pub(super) fn detect(
             }
             Err(error) => {
                 all_read = false;
-                writeln!(errors, "{}: {error:#}", file.display())?;
+                writeln!(errors, "{}: {}", file.display(), super::in_words(&error))?;
             }
         }
     }

@@ -38,7 +38,7 @@ pub fn run(pack: &Path, modality: Modality, inputs: &[String], out: &mut impl Wr
                 }
             }
             Err(why) => {
-                eprintln!("{input}: {why:#}");
+                eprintln!("{input}: {}", super::in_words(&why));
                 all = false;
             }
         }

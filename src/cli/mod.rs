@@ -139,8 +139,8 @@ impl Cli {
 
 /// Sends what passes `filter` to stderr.
 fn start_logging(filter: &str) -> anyhow::Result<()> {
-    // The embedded broker calls every closed connection an error.
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("rumqttd=off,{filter}"))
+    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
         .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -153,7 +153,16 @@ fn start_logging(filter: &str) -> anyhow::Result<()> {
 /// Prints an error and its causes on stderr.
 pub fn report(error: &anyhow::Error) {
     // Nothing is left to tell when stderr is gone.
-    drop(writeln!(std::io::stderr(), "perceptd: {error:#}"));
+    drop(writeln!(io::stderr(), "perceptd: {}", in_words(error)));
+}
+
+/// An error and its causes, each said once: many of ours already tell their cause.
+fn in_words(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
 }
 
 const fn exit(all_good: bool) -> ExitCode {
