@@ -146,11 +146,12 @@ struct Screen {
     started_at: MonoTime,
     refreshed_at: MonoTime,
     heard: BTreeMap<String, u32>,
+    nothing_yet: bool,
 }
 
 impl Screen {
     fn new(json: bool, settings: &Settings) -> Self {
-        let screen = Self { json, started_at: now(), refreshed_at: now(), heard: BTreeMap::new() };
+        let screen = Self { json, started_at: now(), refreshed_at: now(), heard: BTreeMap::new(), nothing_yet: true };
         let prompts: Vec<&str> = settings.prompts.iter().map(|prompt| &*prompt.id).collect();
         // A closed terminal shows at the first line that matters.
         drop(screen.line(&format!("looking and listening for: {}", prompts.join(", "))));
@@ -166,6 +167,9 @@ impl Screen {
             Heard::Event(event) => self.line(&event_line(event)),
             Heard::Embedding(embedding) => {
                 *self.heard.entry(embedding.sensor.clone()).or_default() += 1;
+                if std::mem::replace(&mut self.nothing_yet, false) {
+                    self.line(&format!("first embedding, from {}", embedding.sensor))?;
+                }
                 Ok(())
             }
             Heard::Joint(_) => {
