@@ -4,8 +4,9 @@
 #![allow(clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod encoders;
+mod rooms;
 
-criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading);
+criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading, rooms::rooms);
 
 fn main() {
     if std::env::args().any(|argument| argument == "--tract-sessions") {
