@@ -15,10 +15,10 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::math::{Max, Min};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-/// Values that are summed side by side: one AVX-512 register, two of AVX2.
+/// Values that are summed at once at the end of a row: one AVX-512 register, two of AVX2.
 const LANES: usize = 16;
 
-/// Registers summed at once where the row is long: enough for the latency of a multiplication to vanish.
+/// Values summed at once where the row is long: in enough registers for the latency of a multiplication to vanish.
 const BLOCK: usize = 4 * LANES;
 
 /// Sums that are kept until their rows are cut out: 16 KiB, half of a first-level cache.
