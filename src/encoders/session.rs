@@ -2,6 +2,7 @@
 //!
 //! Shapes are concrete and the batch is 1: tract is several times slower with symbolic ones.
 
+mod depthwise;
 mod weights;
 
 use std::path::Path;
@@ -61,6 +62,13 @@ impl Onnx {
 }
 
 fn build(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<Arc<TypedRunnableModel>> {
+    let mut model = decluttered(proto, inputs, output)?;
+    depthwise::replace(&mut model)?;
+    model.into_optimized()?.into_runnable()
+}
+
+/// The model in tract's own operators, before it chooses how to compute them.
+fn decluttered(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<TypedModel> {
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let mut model = onnx.model_for_proto_model(&proto)?;
     // The model has its own copy of the weights, and makes another while it is optimized.
@@ -76,7 +84,7 @@ fn build(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<A
         .select_inputs_by_name(inputs.iter().map(|input| input.name))
         .context("an input that the manifest names is missing")?;
     model.select_outputs_by_name([output]).context("an output that the manifest names is missing")?;
-    model.into_optimized()?.into_runnable()
+    model.into_typed()?.into_decluttered()
 }
 
 /// A model with fixed inputs and one output.
