@@ -48,7 +48,7 @@ both halves), asked among the names of both halves. Names include near-synonyms 
 
 The image mean and the text mean come from calibration data. **What was looked at:** these rows are not fully blind, and flatter a little.
 The pixel normalisation was changed from ImageNet's to TensorFlow's after looking at cut-outs of *both* halves (30 → 35 % top-1 on all 247,
-centred on themselves). The pooled temperature, the smoothing and the mix of class texts were taken over from an earlier trial that was tuned on
+centred on themselves). The pooled temperature, the smoothing and the mix of class texts were taken over from earlier experiments, tuned on
 photographs of the same package. About 50 variants of them (temperature, class bias, smoothing, mix of texts) were then tried with the figures of
 both halves in view; none was clearly better, and the values taken over were kept. No image weight was trained on any of these photographs.
 
