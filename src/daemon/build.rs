@@ -40,14 +40,15 @@ impl Rooms {
         };
         let sensors = sensors(settings, recording.as_ref());
         let (timeline, ids) = time_and_ids(recording.as_ref())?;
-        let mut modalities: Vec<Modality> = sensors.iter().map(|(_, modality)| *modality).collect();
-        modalities.dedup();
-        let mut encoders = Encoders::open(&settings.pack, &modalities)?;
+        // What prompts are made of is loaded first: the text encoder is large, and what it leaves is taken by the others.
+        let mut encoders = Encoders::open(&settings.pack, &[])?;
         let bank = Bank::new(encoders.bank()?);
         let prompts = settings.prompts.iter().map(|prompt| enrol(prompt, &mut encoders, &bank));
         let prompts = prompts.collect::<Result<Vec<Prompt>, _>>()?;
-        // Prompts are vectors from here on; the text encoder's memory is better used otherwise.
         encoders.unload(Modality::Text);
+        for (_, modality) in &sensors {
+            encoders.load(*modality)?;
+        }
         let cut = windows(settings, &sensors, &encoders)?;
         let joint = joint(settings, &sensors, &encoders);
         let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
