@@ -1,4 +1,4 @@
-//! `cargo bench`: each encoder of the reference pack, and everything around them that takes time.
+//! `cargo bench --profile release`: each encoder of the reference pack, and everything around them that takes time.
 
 // A benchmark stops at what it cannot measure, and prints for the script that reads it.
 #![allow(clippy::expect_used, clippy::print_stdout, unreachable_pub)]

@@ -55,11 +55,10 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 27] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
-    ("fast_image_resize", &["encoders"]),
     ("image", &["media"]),
     ("mcap", &["recording"]),
     ("memmap2", &["store"]),
