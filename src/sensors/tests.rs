@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serialport::{SerialPort, TTYPort};
 
+use super::wire::packets;
 use super::*;
 use crate::pipe::{Received, Receiver, WhenFull, bounded};
 use crate::telemetry::{SensorCounters, SensorState};
@@ -65,8 +66,12 @@ fn plug(name: &Path) -> TTYPort {
     master
 }
 
+fn imu(driver: ImuDriver) -> DriverSettings {
+    DriverSettings::Imu(ImuSettings { driver, mounting: Mounting::default() })
+}
+
 fn witmotion(device: String, baud: u32) -> DriverSettings {
-    DriverSettings::Imu(ImuSettings { driver: ImuDriver::WitMotion(SerialPortSettings { device, baud }) })
+    imu(ImuDriver::WitMotion(SerialPortSettings { device, baud }))
 }
 
 fn gy_mcu90640(device: String, baud: u32) -> DriverSettings {
@@ -74,7 +79,7 @@ fn gy_mcu90640(device: String, baud: u32) -> DriverSettings {
 }
 
 fn cycle(n: i16) -> Vec<u8> {
-    [imu::witmotion_tests::packet(0x51, [n, 0, 2048]), imu::witmotion_tests::packet(0x52, [0, 0, n])].concat()
+    [packets::witmotion(0x51, [n, 0, 2048]), packets::witmotion(0x52, [0, 0, n])].concat()
 }
 
 /// Writes until the driver has opened the port and the first sample came.
@@ -123,7 +128,7 @@ fn a_thermal_camera_is_read_lost_and_found_again() {
     let mut port = plug(&name);
     let device = name.to_str().unwrap().to_owned();
     let running = Running::start(gy_mcu90640(device, 460_800));
-    let frame = thermal_array::gy_mcu90640_tests::frame_bytes(|pixel| 20.0 + pixel as f32 / 100.0);
+    let frame = packets::gy_mcu90640(|pixel| 20.0 + pixel as f32 / 100.0);
     let sample = first_sample(&running, &mut port, &frame);
     let SampleData::Thermal(plane) = &sample.data else { panic!() };
     assert_eq!((plane.width, plane.height, plane.values[100]), (32, 24, 21.0));
