@@ -138,6 +138,11 @@ fn mavlink(system_id: u8, message_id: u32, seed: u8, payload: &[u8]) -> Vec<u8> 
     bytes
 }
 
+/// A message that the common dialect does not have.
+pub(crate) fn mavlink_of_another_dialect(message_id: u32, payload: &[u8]) -> Vec<u8> {
+    mavlink(1, message_id, 127, payload)
+}
+
 fn highres_payload(micros: u64, accel_mps2: [f32; 3], gyro_radps: [f32; 3]) -> Vec<u8> {
     let others = [0.1, 0.2, 0.3, 1013.0, 0.0, 100.0, 25.0];
     let mut payload = micros.to_le_bytes().to_vec();

@@ -119,9 +119,10 @@ impl<'a> Frame<'a> {
         let frame = bytes.get(..length).ok_or(Step::Partial)?;
         let summed = frame.get(1..crc_at).unwrap_or_default();
         let crc = frame.get(crc_at..).and_then(|rest| rest.first_chunk::<CRC_BYTES>()).ok_or(Step::Partial)?;
-        // What the crate does not know has another seed and is passed over byte by byte, as garbage is.
-        if calculate_crc(summed, MavMessage::extra_crc(message_id)) != u16::from_le_bytes(*crc) {
-            return Err(Step::Refused);
+        let seed = MavMessage::extra_crc(message_id);
+        if calculate_crc(summed, seed) != u16::from_le_bytes(*crc) {
+            // Messages of other dialects, whose seed the crate gives as 0, are passed over byte by byte and are no damage.
+            return Err(if seed == 0 { Step::Nothing } else { Step::Refused });
         }
         Ok(Self { version, from, message_id, payload: frame.get(header_bytes..crc_at).unwrap_or_default(), length })
     }
@@ -301,6 +302,15 @@ mod tests {
         let command = COMMAND_LONG_DATA::deser(second.version, second.payload).unwrap();
         assert_eq!((command.command, command.param1), (MavCmd::MAV_CMD_SET_MESSAGE_INTERVAL, 26.0));
         assert_eq!(first.from, Autopilot { system_id: 9, component_id: 191 });
+    }
+
+    #[test]
+    fn messages_of_other_dialects_are_no_damage() {
+        // AHRS (163) of ArduPilot's own dialect.
+        let other = packets::mavlink_of_another_dialect(163, &[0x11; 28]);
+        let mut parser = MavlinkParser::default();
+        let bytes = [&other[..], &packets::mavlink_highres(1, 1, [1.0, 0.0, 0.0], [0.0; 3]), &other].concat();
+        assert_eq!((parser.push(&bytes).len(), parser.refused()), (1, 0));
     }
 
     #[test]
