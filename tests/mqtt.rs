@@ -1,5 +1,6 @@
 //! Publishing through a real mosquitto: presence, retained state, QoS, and brokers that die.
 
+mod fleet;
 mod gate;
 mod mosquitto;
 mod python;
