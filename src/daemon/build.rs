@@ -62,6 +62,7 @@ impl Rooms {
             replay: recording.is_some(),
         };
         let (publisher, post) = crate::publish::open(settings.publish()?, parts)?;
+        publisher.prompts(prompts.iter().map(|prompt| &*prompt.id));
         let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
         let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };

@@ -10,6 +10,7 @@ mod broker;
 mod client;
 mod desk;
 mod heard;
+mod home_assistant;
 mod outbox;
 mod post;
 mod presence;
@@ -28,6 +29,8 @@ use crate::time::{MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
+use home_assistant::HomeAssistant;
+
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
     Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
@@ -62,6 +65,8 @@ pub struct PublishSettings {
     pub max_in_flight: u16,
     /// Bounds of the outbox.
     pub outbox: OutboxLimits,
+    /// What Home Assistant calls its discovery prefix (`homeassistant`); none when it is told nothing.
+    pub home_assistant: Option<String>,
     /// How long a stop waits for events to be acknowledged.
     pub flush: Duration,
 }
@@ -81,6 +86,7 @@ impl PublishSettings {
             reconnect: (Duration::from_millis(200), Duration::from_secs(30)),
             max_in_flight: 64,
             outbox: OutboxLimits::default(),
+            home_assistant: None,
             flush: Duration::from_secs(3),
         }
     }
@@ -212,7 +218,11 @@ pub enum PublishError {
 pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher, Post), PublishError> {
     check(&settings)?;
     let topics = Topics::new(&settings.fleet, &settings.robot)?;
-    let publisher = Publisher::new(topics, parts, settings.outbox);
+    let home = settings
+        .home_assistant
+        .as_ref()
+        .map(|prefix| HomeAssistant::new(prefix, topics.root(), &settings.fleet, &settings.robot));
+    let publisher = Publisher::new(topics, parts, settings.outbox, home);
     let post = Post::new(settings, publisher.clone());
     Ok((publisher, post))
 }

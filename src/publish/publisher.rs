@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::desk::Desk;
+use super::home_assistant::HomeAssistant;
 use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
 use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
@@ -31,8 +32,8 @@ struct Shared {
 }
 
 impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
-        let desk = Desk::new(topics, parts, limits);
+    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits, home: Option<HomeAssistant>) -> Self {
+        let desk = Desk::new(topics, parts, limits, home);
         Self(Arc::new(Shared {
             desk: Mutex::new(desk),
             arrivals_dropped: Arc::default(),
@@ -68,6 +69,18 @@ impl Publisher {
     /// Publishes all open events; retained, and said again on every connect.
     pub fn active(&self, events: &[Event]) {
         self.desk().active(events);
+        self.0.wake.notify_one();
+    }
+
+    /// These prompts are looked for from now on; Home Assistant, if it is told anything, makes and removes their entities.
+    pub fn prompts<'a>(&self, prompts: impl IntoIterator<Item = &'a str>) {
+        self.desk().prompts(prompts);
+        self.0.wake.notify_one();
+    }
+
+    /// Home Assistant has said that it came (back): tells it everything again.
+    pub fn home_assistant_came(&self) {
+        self.desk().home_assistant_came();
         self.0.wake.notify_one();
     }
 

@@ -102,8 +102,20 @@ impl Fleet {
 
     /// One of mosquitto's clients at the fleet's broker, as who the certificate says.
     fn at_fleet(&self, program: &str, who: &str) -> Command {
-        let mut command = Command::new(program);
-        command.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &self.fleet_port.to_string(), "-q", "1"]);
+        // Its own lines of debugging it would keep until it ends.
+        let mut command = Command::new("stdbuf");
+        command.args([
+            "--output=L",
+            program,
+            "-V",
+            "mqttv5",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.fleet_port.to_string(),
+            "-q",
+            "1",
+        ]);
         let file = |name: String| self.path(&name);
         command.arg("--cafile").arg(file("ca.crt".to_owned()));
         command.arg("--cert").arg(file(format!("{who}.crt"))).arg("--key").arg(file(format!("{who}.key")));

@@ -36,6 +36,11 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The registered media type of protobuf (RFC 9996).
 const CONTENT_TYPE: &str = "application/protobuf";
 
+/// The media type of what `class` carries.
+const fn content_type(class: Class) -> &'static str {
+    if class.is_protobuf() { CONTENT_TYPE } else { class.rule().message }
+}
+
 /// Whether there is a connection, and what its broker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
