@@ -7,7 +7,7 @@ use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PartSource;
 use crate::publish::{BrokerAddress, PublishSettings};
-use crate::sensors::DriverSettings;
+use crate::sensors::{DriverSettings, MicrophoneSettings};
 
 /// A folder as configs point to: a pack whose manifest has windows, a sound, a picture, a recording.
 fn folder() -> tempfile::TempDir {
@@ -45,7 +45,7 @@ fn the_least_config_has_the_defaults() {
     assert_eq!(settings.pack, folder.path().join("reference"));
     let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
     assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
-    let expected = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+    let expected = DriverSettings::Microphone(MicrophoneSettings::default());
     assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
 }
 
