@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::modality::Modality;
 use crate::prompts::PartSource;
@@ -137,17 +138,35 @@ impl Cli {
     }
 }
 
+/// Changes what is logged while perceptd runs.
+struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>);
+
+impl LogFilter {
+    fn set(&self, filter: &str) {
+        match log_filter(filter).map(|filter| (self.0)(filter)) {
+            Ok(Ok(())) => tracing::info!("the log level is {filter} now"),
+            Ok(Err(error)) => tracing::warn!("the log level cannot be changed: {error}"),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+}
+
 /// Sends what passes `filter` to stderr.
-fn start_logging(filter: &str) -> anyhow::Result<()> {
-    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
-        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+fn start_logging(filter: &str) -> anyhow::Result<LogFilter> {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(log_filter(filter)?)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    subscriber.init();
+    Ok(LogFilter(Box::new(move |filter| handle.reload(filter))))
+}
+
+fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
+    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
+    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
+        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
 }
 
 /// Prints an error and its causes on stderr.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::modality::{Modality, is_name};
 use crate::publish::{BrokerAddress, PublishSettings};
+use crate::sensors::SensorSettings;
 use crate::{detect, events};
 
 use super::document::{Node, Value, parse};
@@ -13,7 +14,9 @@ use super::problem::Findings;
 use super::prompts::prompts;
 use super::section::Section;
 use super::sensors::source;
-use super::settings::{HopSettings, JointRule, LogLevel, LoginSettings, Settings, SourceSettings};
+use super::settings::{
+    HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, Settings, SourceSettings, Winner,
+};
 
 /// Shortest and longest time from one window to the next, in seconds.
 pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
@@ -28,14 +31,29 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
     let login = login(&mut mqtt, folder);
     drop(mqtt);
     let mut windows = windows(&mut file.section("windows"));
-    let source = source(&mut file, folder, &mut windows);
-    let prompts = prompts(&mut file, folder, &source);
+    let (source, sensors_off) = source(&mut file, folder, &mut windows);
+    let prompts = prompts(&mut file, folder, &served(&source, &sensors_off));
     let joint = joint(&mut file.section("joint"));
     let detect = read_detect(&mut file.section("detect"));
     let events = read_events(&mut file.section("events"));
     let log = log(&mut file.section("log"));
-    let settings =
-        Settings { pack, publish_without_credentials, login, source, windows, prompts, joint, detect, events, log };
+    let remote = remote(&mut file.section("remote"));
+    let state_folder = file.section("state").path("folder", folder, "a folder that perceptd may write to");
+    let settings = Settings {
+        pack,
+        publish_without_credentials,
+        login,
+        source,
+        sensors_off,
+        windows,
+        prompts,
+        joint,
+        detect,
+        events,
+        log,
+        remote,
+        state_folder,
+    };
     check_hops(&settings, findings);
     settings
 }
@@ -179,6 +197,26 @@ fn read_events(section: &mut Section<'_>) -> events::Settings {
 fn log(section: &mut Section<'_>) -> LogLevel {
     let word = section.word("level", &LogLevel::ALL.map(LogLevel::name));
     LogLevel::ALL.into_iter().find(|level| Some(level.name()) == word).unwrap_or_default()
+}
+
+fn remote(section: &mut Section<'_>) -> RemoteSettings {
+    let usual = RemoteSettings::default();
+    RemoteSettings {
+        enabled: section.flag("enabled").unwrap_or(usual.enabled),
+        winner: match section.word("winner", &["topic", "file"]) {
+            Some("file") => Winner::File,
+            _ => Winner::Topic,
+        },
+        watch_secs: section.number("watch_secs", 0.5..=60.0).unwrap_or(usual.watch_secs),
+        max_commands: section.integer("max_commands", 1..=32_u16).map_or(usual.max_commands, usize::from),
+    }
+}
+
+/// The senses that the config has sensors for, those that are off among them; none where a recording decides.
+pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<Vec<Modality>> {
+    let SourceSettings::Sensors(on) = source else { return None };
+    let served: Vec<Modality> = on.iter().chain(off).map(|sensor| sensor.driver.modality()).collect();
+    (!served.is_empty()).then_some(served)
 }
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.

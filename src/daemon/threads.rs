@@ -43,6 +43,16 @@ pub(super) enum Pace {
     Recorded,
 }
 
+/// What a running window loop may be told.
+pub(super) enum WindowChange {
+    /// Cuts this sensor's samples from now on, in the place of what did.
+    Put(SensorId, Windower),
+    /// Nobody cuts this sensor's samples any more.
+    Remove(SensorId),
+    /// Ticks come this often.
+    Tick(i64),
+}
+
 /// Cuts samples into windows and beats the tick, until every sensor has gone.
 pub(super) struct WindowLoop {
     pub(super) windowers: BTreeMap<SensorId, Windower>,
@@ -52,9 +62,12 @@ pub(super) struct WindowLoop {
 }
 
 impl WindowLoop {
-    pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>) {
+    pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>, changes: &Receiver<WindowChange>) {
         let mut next_tick = None;
         loop {
+            while let Received::Item(change) = changes.recv(Duration::ZERO) {
+                self.change(change, &mut next_tick);
+            }
             let received = input.recv(TURN);
             let time = match (&received, self.pace) {
                 (Received::Closed, _) => {
@@ -73,6 +86,14 @@ impl WindowLoop {
             {
                 return;
             }
+        }
+    }
+
+    fn change(&mut self, change: WindowChange, next_tick: &mut Option<MonoTime>) {
+        match change {
+            WindowChange::Put(sensor, windower) => drop(self.windowers.insert(sensor, windower)),
+            WindowChange::Remove(sensor) => drop(self.windowers.remove(&sensor)),
+            WindowChange::Tick(nanos) => (self.tick_nanos, *next_tick) = (nanos, None),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Domain → protobuf and protobuf → [`Heard`](super::Heard): generated types live here and nowhere else.
 
+mod answered;
+mod asked;
 mod back;
 mod out;
 
+pub(super) use asked::{command, config_wish, prompt_content};
 pub(super) use back::hear;
 pub(super) use out::{Envelope, HealthFacts, PresenceState, SensorFacts, StatusFacts};
 

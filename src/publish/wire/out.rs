@@ -18,15 +18,19 @@ pub(in crate::publish) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    fn boot_id(&self) -> String {
+    pub(super) fn boot_id(&self) -> String {
         self.timeline.boot_id.to_string()
     }
 
-    const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
+    pub(super) const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
         Some(proto::Stamp { mono_nanos: at.nanos(), unix_nanos: self.timeline.unix_nanos(at) })
     }
 
     pub(in crate::publish) fn embedding(&self, reading: &EmbeddingReading<'_>) -> Vec<u8> {
+        self.embedding_message(reading).encode_to_vec()
+    }
+
+    pub(super) fn embedding_message(&self, reading: &EmbeddingReading<'_>) -> proto::Embedding {
         let presence = reading.presence;
         proto::Embedding {
             boot_id: self.boot_id(),
@@ -45,7 +49,6 @@ impl Envelope<'_> {
             }),
             vector: reading.embedding.vector.to_vec(),
         }
-        .encode_to_vec()
     }
 
     pub(in crate::publish) fn joint(&self, reading: &JointReading<'_>) -> Vec<u8> {
@@ -267,12 +270,12 @@ fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn score(score: Score) -> Option<proto::Score> {
+pub(super) fn score(score: Score) -> Option<proto::Score> {
     let Score { raw, calibrated, threshold, bank_revision } = score;
     Some(proto::Score { raw, calibrated, threshold, bank_revision })
 }
 
-fn modality(sense: Modality) -> i32 {
+pub(super) fn modality(sense: Modality) -> i32 {
     match sense {
         Modality::Image => proto::Modality::Image,
         Modality::Audio => proto::Modality::Audio,
