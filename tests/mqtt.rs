@@ -8,7 +8,8 @@ mod robot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use perceptd::publish::{EmbeddedBroker, Heard, Qos, TABLE, class_of};
+use perceptd::pipe::Received;
+use perceptd::publish::{Class, EmbeddedBroker, Heard, Qos, RetainHandling, Subscription, TABLE, class_of};
 use perceptd::telemetry::DropReason;
 
 use gate::Gate;
@@ -87,9 +88,11 @@ async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
     let robot = Robot::start(mosquitto.address(), |_| {});
     say_everything(&robot);
     let mut seen = BTreeMap::new();
+    let root = "perceptd/v1/fleet/robot/";
+    robot.publisher.reply(format!("{root}reply/1"), Some(b"who asked".to_vec()), b"an answer".to_vec());
     while seen.len() < TABLE.len() {
         let packet = raw.next().await;
-        let class = class_of(&packet.topic).unwrap();
+        let class = if packet.correlation_data.is_some() { Class::Reply } else { class_of(&packet.topic).unwrap() };
         let rule = class.rule();
         assert_eq!((packet.retain, packet.qos == 1), (rule.retained, rule.qos == Qos::AtLeastOnce), "{packet:?}");
         assert_eq!(packet.content_type.as_deref(), Some("application/protobuf"));
@@ -105,6 +108,45 @@ async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
         kept.insert(late.next().await.topic.rsplit_once('/').unwrap().1.to_owned());
     }
     assert_eq!(kept.iter().map(String::as_str).collect::<Vec<_>>(), ["active", "health", "status"]);
+    robot.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_subscribed_arrives_on_every_connect() {
+    let mosquitto = Mosquitto::start();
+    let gate = Gate::open(mosquitto.address()).await;
+    let root = "perceptd/v1/fleet/robot/";
+    let wanted = [("config/desired", RetainHandling::EveryConnect), ("cmd/+", RetainHandling::Never)];
+    let wanted =
+        wanted.map(|(filter, retain_handling)| Subscription { filter: format!("{root}{filter}"), retain_handling });
+    let mut asker = RawEar::connected(mosquitto.address()).await;
+    asker.publish(&format!("{root}config/desired"), true, b"settings").await;
+    asker.publish(&format!("{root}cmd/old"), true, b"nobody wants this").await;
+    let (robot, arrivals) = Robot::start_listening(gate.address(), wanted.to_vec());
+    let next = || match arrivals.recv(Duration::from_secs(20)) {
+        Received::Item(arrived) => (arrived.topic.replacen(root, "", 1), arrived),
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..2 {
+        let (topic, arrived) = tokio::task::block_in_place(next);
+        assert_eq!(
+            (topic.as_str(), arrived.payload.as_slice(), arrived.retained),
+            ("config/desired", &b"settings"[..], true)
+        );
+        asker.ask(&format!("{root}cmd/snapshot"), &format!("{root}reply/1"), b"now").await;
+        let (topic, arrived) = tokio::task::block_in_place(next);
+        assert_eq!(
+            (topic.as_str(), arrived.payload.as_slice(), arrived.retained),
+            ("cmd/snapshot", &b"now"[..], false)
+        );
+        assert_eq!(
+            (arrived.response_topic, arrived.correlation_data),
+            (Some(format!("{root}reply/1")), Some(b"id".to_vec()))
+        );
+        assert!(arrived.expiry.is_some_and(|left| left <= Duration::from_secs(30)));
+        gate.cut();
+    }
+    assert_eq!(robot.publisher.arrivals_dropped(), 0);
     robot.stop().await;
 }
 

@@ -5,6 +5,7 @@
 //! replay gives the same bytes. MQTT 5 over TCP; MQTT 3.1.1, TLS, an inbox and an outbox on disk are not built yet. Generated types
 //! stay inside, the MQTT client inside `client` and `subscriber`, the broker inside `broker`.
 
+mod arrivals;
 mod broker;
 mod client;
 mod desk;
@@ -26,6 +27,7 @@ use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
+pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
     Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,

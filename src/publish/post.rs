@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::client::{Client, Link, MAX_PACKET_BYTES, Receipt, Will};
+use super::arrivals::{self, Arrivals, Subscription};
+use super::client::{Client, Ear, Link, MAX_PACKET_BYTES, Receipt, Will};
 use super::desk::{Message, Ticket};
 use super::outbox::Outcome;
 use super::publisher::Publisher;
@@ -30,11 +31,19 @@ pub struct Farewell {
 pub struct Post {
     settings: PublishSettings,
     publisher: Publisher,
+    ear: Option<Ear>,
 }
 
 impl Post {
     pub(super) const fn new(settings: PublishSettings, publisher: Publisher) -> Self {
-        Self { settings, publisher }
+        Self { settings, publisher, ear: None }
+    }
+
+    /// Has these subscribed on every connect; what comes for them arrives at the pipe. Without this call nothing is subscribed.
+    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>) -> Arrivals {
+        let (output, arrivals) = arrivals::arrivals(self.publisher.arrivals_dropped_counter());
+        self.ear = Some(Ear { subscriptions, output });
+        arrivals
     }
 
     /// Publishes until `stop` completes; then waits for events to be acknowledged (at most [`PublishSettings::flush`], and only while
@@ -43,7 +52,7 @@ impl Post {
     ///
     /// # Errors
     /// When the polling task panicked.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Farewell, PublishError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Result<Farewell, PublishError> {
         // Milliseconds since 1970, plus one for each connection: rises across restarts too, as long as the wall clock does.
         let first_session = u64::try_from(time::unix_now_nanos() / 1_000_000).unwrap_or(0);
         let mut rounds = self.rounds(first_session);
@@ -58,14 +67,14 @@ impl Post {
         rounds.finish(self.settings.flush).await
     }
 
-    fn rounds(&self, first_session: u64) -> Rounds {
+    fn rounds(&mut self, first_session: u64) -> Rounds {
         let (presence, topic) = {
             let desk = self.publisher.desk();
             (desk.presence().clone(), desk.topics().status())
         };
         let will = Will { presence, topic, delay: self.settings.will_delay };
         Rounds {
-            client: Client::start(&self.settings, will, first_session),
+            client: Client::start(&self.settings, will, self.ear.take(), first_session),
             publisher: self.publisher.clone(),
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,

@@ -1,5 +1,6 @@
 //! The handle of the threads that compute.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
-use super::topics::Topics;
+use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
 use crate::events::Event;
 
@@ -21,6 +22,8 @@ pub struct Publisher(Arc<Shared>);
 
 struct Shared {
     desk: Mutex<Desk>,
+    /// Messages from the broker that had to go because the inbox was slow.
+    arrivals_dropped: Arc<AtomicU64>,
     /// Tells the post that there is something to offer.
     wake: Notify,
     /// Tells who waits that the desk has changed.
@@ -30,7 +33,12 @@ struct Shared {
 impl Publisher {
     pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
         let desk = Desk::new(topics, parts, limits);
-        Self(Arc::new(Shared { desk: Mutex::new(desk), wake: Notify::new(), changed: Condvar::new() }))
+        Self(Arc::new(Shared {
+            desk: Mutex::new(desk),
+            arrivals_dropped: Arc::default(),
+            wake: Notify::new(),
+            changed: Condvar::new(),
+        }))
     }
 
     /// Publishes a sensor's vector. The newest of a sensor takes the place of one that still waits, which is counted.
@@ -67,6 +75,35 @@ impl Publisher {
     pub fn health(&self, reading: &HealthReading) {
         self.desk().health(reading);
         self.0.wake.notify_one();
+    }
+
+    /// Publishes state on a topic of its own: retained, and said again on every connect until it changes. An empty payload clears
+    /// the topic.
+    pub fn state(&self, class: Class, topic: String, payload: Vec<u8>) {
+        self.desk().state(class, topic, payload);
+        self.0.wake.notify_one();
+    }
+
+    /// Answers a request on its response topic, with QoS 1. Whether the topic may be answered is the caller's to know.
+    pub fn reply(&self, topic: String, correlation_data: Option<Vec<u8>>, payload: Vec<u8>) {
+        self.desk().reply(topic, correlation_data, payload);
+        self.0.wake.notify_one();
+    }
+
+    /// Messages from the broker that had to go because the inbox was slow, so far.
+    #[must_use]
+    pub fn arrivals_dropped(&self) -> u64 {
+        self.0.arrivals_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Replies that had to go because too many waited for the broker, so far.
+    #[must_use]
+    pub fn replies_dropped(&self) -> u64 {
+        self.desk().replies_dropped()
+    }
+
+    pub(super) fn arrivals_dropped_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.arrivals_dropped)
     }
 
     /// What the outbox has counted so far.

@@ -19,6 +19,8 @@ pub enum Class {
     Event,
     /// All open events.
     Active,
+    /// The answer to a command, on the response topic that it named.
+    Reply,
 }
 
 /// MQTT's quality of service, of which perceptd uses two.
@@ -59,13 +61,14 @@ const fn rule(
 }
 
 /// Every topic that perceptd publishes. Embeddings older than ten seconds serve nobody; a health reading is stale after nine periods.
-pub const TABLE: [Rule; 6] = [
+pub const TABLE: [Rule; 7] = [
     rule(Class::Status, "status", true, Qos::AtLeastOnce, None, "perceptd.v1.Status"),
     rule(Class::Health, "health", true, Qos::AtMostOnce, Some(90), "perceptd.v1.Health"),
     rule(Class::Embedding, "embedding/<sensor>", false, Qos::AtMostOnce, Some(10), "perceptd.v1.Embedding"),
     rule(Class::Joint, "joint", false, Qos::AtMostOnce, Some(10), "perceptd.v1.JointEmbedding"),
     rule(Class::Event, "event/<prompt>", false, Qos::AtLeastOnce, None, "perceptd.v1.Event"),
     rule(Class::Active, "active", true, Qos::AtLeastOnce, None, "perceptd.v1.ActiveEvents"),
+    rule(Class::Reply, "<response topic>", false, Qos::AtLeastOnce, Some(60), "perceptd.v1.CommandReply"),
 ];
 
 impl Class {
@@ -79,6 +82,7 @@ impl Class {
             Self::Joint => &TABLE[3],
             Self::Event => &TABLE[4],
             Self::Active => &TABLE[5],
+            Self::Reply => &TABLE[6],
         }
     }
 }

@@ -8,16 +8,17 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus, JointReading,
-    PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus,
+    JointReading, Post, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
+    Subscription,
 };
 use perceptd::space::{JointPart, Score};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, EventLoop, MqttOptions, SubscribeFilterInput};
+use rumqttc::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::{AsyncClient, EventLoop, MqttOptions, PublishOptions, SubscribeFilterInput};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -61,6 +62,20 @@ impl Robot {
     }
 
     pub(crate) fn start_as(broker: BrokerAddress, replay: bool, change: impl FnOnce(&mut PublishSettings)) -> Self {
+        Self::start_with(broker, replay, change, |_| ()).0
+    }
+
+    /// One that also hears.
+    pub(crate) fn start_listening(broker: BrokerAddress, subscriptions: Vec<Subscription>) -> (Self, Arrivals) {
+        Self::start_with(broker, false, |_| {}, |post| post.subscribe(subscriptions))
+    }
+
+    fn start_with<T>(
+        broker: BrokerAddress,
+        replay: bool,
+        change: impl FnOnce(&mut PublishSettings),
+        before: impl FnOnce(&mut Post) -> T,
+    ) -> (Self, T) {
         let mut settings = PublishSettings::new(broker, "fleet", "robot");
         settings.reconnect = (Duration::from_millis(50), Duration::from_millis(200));
         change(&mut settings);
@@ -74,10 +89,11 @@ impl Robot {
             started_at: perceptd::time::now(),
             replay,
         };
-        let (publisher, post) = publish::open(settings, parts).unwrap();
+        let (publisher, mut post) = publish::open(settings, parts).unwrap();
+        let before = before(&mut post);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(post.run(async move { drop(stopped.await) }));
-        Self { publisher, telemetry, stop, task }
+        (Self { publisher, telemetry, stop, task }, before)
     }
 
     pub(crate) fn say_embedding(&self, name: &str, window_index: u64) {
@@ -153,13 +169,14 @@ pub(crate) struct RawPacket {
     pub(crate) retain: bool,
     pub(crate) content_type: Option<String>,
     pub(crate) expiry_secs: Option<u32>,
+    pub(crate) correlation_data: Option<Vec<u8>>,
     pub(crate) user: BTreeMap<String, String>,
 }
 
-/// A subscriber that looks at packets, with retain-as-published.
+/// A subscriber that looks at packets, with retain-as-published; it also publishes.
 pub(crate) struct RawEar {
     events: EventLoop,
-    _requests: AsyncClient,
+    requests: AsyncClient,
 }
 
 impl RawEar {
@@ -170,9 +187,31 @@ impl RawEar {
             .subscribe_many([SubscribeFilterInput::new(ALL_ROBOTS, QoS::AtLeastOnce).preserve_retain(true)])
             .await
             .unwrap();
-        let mut ear = Self { events, _requests: requests };
+        let mut ear = Self { events, requests };
         while !matches!(ear.packet().await, Packet::SubAck(_)) {}
         ear
+    }
+
+    /// Publishes, and waits until the broker has it.
+    pub(crate) async fn publish(&mut self, topic: &str, retain: bool, payload: &[u8]) {
+        self.publish_with(topic, retain, payload, PublishProperties::default()).await;
+    }
+
+    /// Publishes a request with correlation data `id`, which expires after half a minute.
+    pub(crate) async fn ask(&mut self, topic: &str, response_topic: &str, payload: &[u8]) {
+        let properties = PublishProperties {
+            response_topic: Some(response_topic.to_owned()),
+            correlation_data: Some(b"id".to_vec().into()),
+            message_expiry_interval: Some(30),
+            ..PublishProperties::default()
+        };
+        self.publish_with(topic, false, payload, properties).await;
+    }
+
+    async fn publish_with(&mut self, topic: &str, retain: bool, payload: &[u8], properties: PublishProperties) {
+        let options = PublishOptions::at_least_once().retain(retain).properties(properties);
+        self.requests.publish(topic, payload, options).await.unwrap();
+        while !matches!(self.packet().await, Packet::PubAck(_)) {}
     }
 
     async fn packet(&mut self) -> Packet {
@@ -193,6 +232,7 @@ impl RawEar {
                     retain: publish.retain,
                     content_type: properties.content_type,
                     expiry_secs: properties.message_expiry_interval,
+                    correlation_data: properties.correlation_data.map(|data| data.to_vec()),
                     user: properties.user_properties.into_iter().collect(),
                 };
             }

@@ -1,7 +1,7 @@
 //! What waits to be published, and in which order it goes. Pure: it knows neither threads nor the client.
 //!
-//! State (status, active, health) keeps its newest and says it again on every connect; events go through
-//! the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
+//! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
+//! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,12 +24,15 @@ pub(super) struct Message {
     pub(super) boot_id: Arc<str>,
     pub(super) seq: u64,
     pub(super) payload: Vec<u8>,
+    /// Of the request that it answers.
+    pub(super) correlation_data: Option<Vec<u8>>,
 }
 
 /// What an outcome is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ticket {
-    State(Class),
+    State(Class, String),
+    Reply(u64),
     Record(RecordId),
     Flow(String),
 }
@@ -38,6 +41,15 @@ pub(super) enum Ticket {
 struct State {
     message: Message,
     is_said: bool,
+    in_client: bool,
+}
+
+/// Replies that may wait for the broker; who asked has long given up on an older one.
+const REPLIES_WAITING: usize = 64;
+
+/// An answer to a command.
+struct Reply {
+    message: Message,
     in_client: bool,
 }
 
@@ -55,7 +67,11 @@ pub(super) struct Desk {
     presence: Presence,
     first_seq: u64,
     next_seqs: HashMap<String, u64>,
-    states: BTreeMap<Class, State>,
+    /// By class, so that the birth comes first, and topic.
+    states: BTreeMap<(Class, String), State>,
+    replies: BTreeMap<u64, Reply>,
+    next_reply: u64,
+    replies_dropped: u64,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
@@ -74,6 +90,9 @@ impl Desk {
             first_seq,
             next_seqs: HashMap::new(),
             states: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            next_reply: 0,
+            replies_dropped: 0,
             flows: BTreeMap::new(),
             outbox: Outbox::new(limits),
             is_connected: false,
@@ -82,13 +101,18 @@ impl Desk {
         }
     }
 
-    /// The next message to hand to the client: state first, then events while fewer than `max_in_flight` are unacknowledged, then
-    /// vectors.
+    /// The next message to hand to the client: state first, then replies, then events while fewer than `max_in_flight` are
+    /// unacknowledged, then vectors.
     pub(super) fn next(&mut self, max_in_flight: usize, now: MonoTime) -> Option<(Ticket, Message)> {
-        if let Some((&class, state)) = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client) {
+        let unsaid = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client);
+        if let Some(((class, topic), state)) = unsaid {
             state.in_client = true;
             state.is_said = true;
-            return Some((Ticket::State(class), state.message.clone()));
+            return Some((Ticket::State(*class, topic.clone()), state.message.clone()));
+        }
+        if let Some((&id, reply)) = self.replies.iter_mut().find(|(_, reply)| !reply.in_client) {
+            reply.in_client = true;
+            return Some((Ticket::Reply(id), reply.message.clone()));
         }
         if self.outbox.offered() < max_in_flight
             && let Some((id, record)) = self.outbox.offer(now)
@@ -99,6 +123,7 @@ impl Desk {
                 boot_id: Arc::clone(&self.parts.timeline.boot_id),
                 seq: record.seq,
                 payload: record.payload.clone(),
+                correlation_data: None,
             };
             return Some((Ticket::Record(id), message));
         }
@@ -111,19 +136,31 @@ impl Desk {
     /// What became of a message.
     pub(super) fn settle(&mut self, ticket: &Ticket, outcome: Outcome, now: MonoTime) {
         match ticket {
-            Ticket::State(class) => {
-                if let Some(state) = self.states.get_mut(class) {
-                    state.in_client = false;
-                    // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
-                    state.is_said &= outcome != Outcome::Undone;
+            Ticket::State(class, topic) => self.settle_state(*class, topic, outcome),
+            Ticket::Reply(id) if outcome == Outcome::Undone => {
+                if let Some(reply) = self.replies.get_mut(id) {
+                    reply.in_client = false;
                 }
             }
+            // Somebody who asked and does not listen is not asked to.
+            Ticket::Reply(id) => drop(self.replies.remove(id)),
             Ticket::Record(id) => self.outbox.settle(*id, outcome, now),
             Ticket::Flow(topic) => {
                 if let Some(flow) = self.flows.get_mut(topic) {
                     flow.in_client = false;
                 }
             }
+        }
+    }
+
+    fn settle_state(&mut self, class: Class, topic: &str, outcome: Outcome) {
+        let key = (class, topic.to_owned());
+        let Some(state) = self.states.get_mut(&key) else { return };
+        state.in_client = false;
+        // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
+        state.is_said &= outcome != Outcome::Undone;
+        if state.is_said && state.message.payload.is_empty() {
+            self.states.remove(&key);
         }
     }
 
@@ -198,14 +235,40 @@ impl Desk {
     }
 
     fn put_state(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) {
-        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload };
-        let in_client = self.states.get(&class).is_some_and(|state| state.in_client);
-        self.states.insert(class, State { message, is_said: false, in_client });
+        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload, correlation_data: None };
+        let key = (class, message.topic.clone());
+        let in_client = self.states.get(&key).is_some_and(|state| state.in_client);
+        self.states.insert(key, State { message, is_said: false, in_client });
+    }
+
+    /// Publishes state on a topic of its own: retained, said again on every connect. An empty payload clears the topic.
+    pub(super) fn state(&mut self, class: Class, topic: String, payload: Vec<u8>) {
+        let seq = self.next_seq(&topic);
+        self.put_state(class, topic, seq, payload);
+    }
+
+    /// Answers a request; the oldest answer goes, counted, when too many wait for the broker.
+    pub(super) fn reply(&mut self, topic: String, correlation_data: Option<Vec<u8>>, payload: Vec<u8>) {
+        let id = self.next_reply;
+        self.next_reply += 1;
+        let (boot_id, seq) = (self.boot_id(), self.first_seq + id);
+        let message = Message { class: Class::Reply, topic, boot_id, seq, payload, correlation_data };
+        self.replies.insert(id, Reply { message, in_client: false });
+        if self.replies.len() > REPLIES_WAITING {
+            self.replies.pop_first();
+            self.replies_dropped += 1;
+        }
+    }
+
+    /// Replies dropped so far because too many waited.
+    pub(super) const fn replies_dropped(&self) -> u64 {
+        self.replies_dropped
     }
 
     /// Puts a vector in its place; returns whether it replaced one that waited.
     fn put_flow(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) -> bool {
-        let message = Message { class, topic: topic.clone(), boot_id: self.boot_id(), seq, payload };
+        let message =
+            Message { class, topic: topic.clone(), boot_id: self.boot_id(), seq, payload, correlation_data: None };
         self.flows.entry(topic).or_default().waiting.replace(message).is_some()
     }
 

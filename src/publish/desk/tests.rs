@@ -132,6 +132,45 @@ fn birth_comes_first_and_state_is_said_again_on_every_connect() {
 }
 
 #[test]
+fn state_on_topics_of_their_own_is_said_again_until_it_is_cleared() {
+    let (publisher, _) = publisher();
+    let topics = ["fleet/robot/a", "fleet/robot/b"];
+    for topic in topics {
+        publisher.state(Class::Health, topic.to_owned(), vec![1]);
+    }
+    let said = |publisher: &Publisher| {
+        let mut said = Vec::new();
+        while let Some((ticket, message)) = publisher_next(publisher) {
+            publisher.desk().settle(&ticket, Outcome::Delivered, NOW);
+            said.push((message.topic, message.payload));
+        }
+        said
+    };
+    assert_eq!(said(&publisher).iter().map(|(topic, _)| topic.as_str()).collect::<Vec<_>>(), topics);
+    publisher.state(Class::Health, topics[0].to_owned(), Vec::new());
+    assert_eq!(said(&publisher), [(topics[0].to_owned(), Vec::new())]);
+    publisher.desk().connected(1, NOW);
+    let again: Vec<String> = said(&publisher).into_iter().map(|(topic, _)| topic).collect();
+    assert_eq!(again, ["perceptd/v1/fleet/robot/status", topics[1]]);
+}
+
+#[test]
+fn replies_wait_for_the_broker_and_the_oldest_gives_way() {
+    let (publisher, _) = publisher();
+    for n in 0..70u8 {
+        publisher.reply("r".to_owned(), Some(vec![n]), vec![n]);
+    }
+    assert_eq!(publisher.replies_dropped(), 6);
+    let (ticket, message) = publisher_next(&publisher).unwrap();
+    assert_eq!((message.class, message.correlation_data), (Class::Reply, Some(vec![6])));
+    publisher.desk().settle(&ticket, Outcome::Undone, NOW);
+    let (ticket, again) = publisher_next(&publisher).unwrap();
+    assert_eq!(again.payload, [6]);
+    publisher.desk().settle(&ticket, Outcome::Unclaimed, NOW);
+    assert_eq!(publisher_next(&publisher).unwrap().1.payload, [7]);
+}
+
+#[test]
 fn state_that_changes_while_it_is_said_is_said_again() {
     let (publisher, _) = publisher();
     publisher.active(&[event(1, Phase::New)]);

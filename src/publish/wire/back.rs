@@ -32,6 +32,7 @@ pub(in crate::publish) fn hear(class: Class, payload: &[u8]) -> Result<Heard, pr
         Class::Active => Heard::Active(proto::ActiveEvents::decode(payload)?.into()),
         Class::Status => Heard::Status(proto::Status::decode(payload)?.into()),
         Class::Health => Heard::Health(proto::Health::decode(payload)?.into()),
+        Class::Reply => Heard::Unreadable { topic: String::new(), why: "a reply is for who asked".to_owned() },
     })
 }
 
