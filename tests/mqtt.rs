@@ -90,6 +90,7 @@ async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
     let mut seen = BTreeMap::new();
     let root = "perceptd/v1/fleet/robot/";
     robot.publisher.reply(format!("{root}reply/1"), Some(b"who asked".to_vec()), b"an answer".to_vec());
+    robot.say_reports();
     while seen.len() < TABLE.len() {
         let packet = raw.next().await;
         let class = if packet.correlation_data.is_some() { Class::Reply } else { class_of(&packet.topic).unwrap() };
@@ -104,10 +105,11 @@ async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
     }
     let mut late = RawEar::connected(mosquitto.address()).await;
     let mut kept = BTreeSet::new();
-    while kept.len() < 3 {
-        kept.insert(late.next().await.topic.rsplit_once('/').unwrap().1.to_owned());
+    while kept.len() < 5 {
+        kept.insert(late.next().await.topic.replacen(root, "", 1));
     }
-    assert_eq!(kept.iter().map(String::as_str).collect::<Vec<_>>(), ["active", "health", "status"]);
+    let expected = ["active", "config/reported", "health", "prompt/dog/reported", "status"];
+    assert_eq!(kept.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     robot.stop().await;
 }
 

@@ -180,7 +180,12 @@ impl Screen {
             Heard::Status(status) => self.line(&format!("status: {} (space {})", status.state, status.space_id)),
             Heard::Disconnected { why } => self.line(&format!("the broker is gone: {why}")),
             Heard::Unreadable { topic, why } => self.line(&format!("unreadable message on {topic}: {why}")),
-            Heard::Connected | Heard::Active(_) | Heard::Health(_) => Ok(()),
+            Heard::Connected
+            | Heard::Active(_)
+            | Heard::Health(_)
+            | Heard::ConfigReported(_)
+            | Heard::PromptReported(_)
+            | Heard::ForOthers => Ok(()),
         }
     }
 

@@ -3,9 +3,12 @@
 //! Subcommands parse nothing but arguments; what they do lives in the rooms.
 
 mod check;
+mod config;
 mod demo;
 mod detect;
 pub mod embed;
+mod operator;
+mod prompt;
 mod record;
 mod run;
 
@@ -53,6 +56,12 @@ enum Command {
         /// The config file.
         file: PathBuf,
     },
+    /// Show and change the config of running robots, by topic.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Show and change what running robots look for, by topic.
+    #[command(subcommand)]
+    Prompt(prompt::PromptCommand),
     /// Embed files into the joint space; prints one JSON line per file.
     Embed {
         /// Which sense: image, audio, text, thermal, depth or imu.
@@ -123,6 +132,8 @@ impl Cli {
             Command::Check { file } => {
                 Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
             }
+            Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
+            Command::Prompt(command) => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
             Command::Embed { modality, pack, files } => {
                 Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
             }

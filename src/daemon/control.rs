@@ -116,6 +116,7 @@ impl Control {
             start_was_good: false,
             refusals: Refusals::default(),
         };
+        control.publisher.listens();
         control.report_config();
         let reports: Vec<_> = control.book.reports().cloned().collect();
         control.prompt_steps(reports.into_iter().map(PromptStep::Report).collect());
@@ -313,7 +314,7 @@ impl Control {
         }
         self.transaction.watch_for(watch_nanos(&self.settings));
         self.commands.allow(self.settings.remote.max_commands);
-        self.publisher.sensors(sensors_of(&self.settings, &self.ground.recorded));
+        self.publisher.sensors(sensors_of(&self.settings, &self.ground.recorded), now());
         Ok(())
     }
 

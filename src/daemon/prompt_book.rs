@@ -2,7 +2,7 @@
 //!
 //! Pure: it decides; the control acts, enrols beside the inference thread, and says how it went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{USUAL_P_FALSE, USUAL_SENSES, Winner};
 use crate::prompts::{PromptId, PromptSettings};
@@ -49,6 +49,8 @@ pub(super) struct PromptBook {
     topic: BTreeMap<PromptId, Held>,
     trying: BTreeMap<PromptId, Held>,
     reports: BTreeMap<PromptId, PromptReport>,
+    /// Names that were taken away without being known.
+    gone: BTreeSet<PromptId>,
 }
 
 impl PromptBook {
@@ -60,6 +62,7 @@ impl PromptBook {
             topic: BTreeMap::new(),
             trying: BTreeMap::new(),
             reports: BTreeMap::new(),
+            gone: BTreeSet::new(),
         };
         for prompt in file {
             let report = book.report(&prompt.id, WishState::Applied, Vec::new(), String::new());
@@ -159,11 +162,16 @@ impl PromptBook {
         match self.file.get(id).cloned() {
             Some(settings) if was_held => vec![PromptStep::Forget(id.clone()), PromptStep::Enrol(settings, String::new())],
             Some(_) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
+            // Who takes away ever new names that never were must not fill the memory with their topics.
+            None if self.reports.remove(id).is_none() && !self.note_gone(id) => Vec::new(),
             None => {
-                self.reports.remove(id);
                 vec![PromptStep::Forget(id.clone()), PromptStep::Drop(id.clone()), PromptStep::Gone(id.clone())]
             }
         }
+    }
+
+    fn note_gone(&mut self, id: &PromptId) -> bool {
+        self.gone.contains(id) || (self.gone.len() < MOST_REPORTS && self.gone.insert(id.clone()))
     }
 
     /// The wish as settings, with what the file's prompt of its name and the defaults add.

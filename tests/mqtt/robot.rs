@@ -8,11 +8,12 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus,
-    JointReading, Post, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus,
+    JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
     Subscription,
 };
 use perceptd::space::{JointPart, Score};
+use perceptd::store::{ConfigLedger, WishState};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
@@ -114,6 +115,24 @@ impl Robot {
             [JointPart { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
         let at = MonoTime::from_nanos(10);
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
+    }
+
+    /// Says that nothing came by topic yet, and that the file's prompt `dog` is looked for.
+    pub(crate) fn say_reports(&self) {
+        let (at, ledger) = (perceptd::time::now(), ConfigLedger::default());
+        let report = ConfigReport { at, ledger: &ledger, faults: &[], in_force_json: "{}", file: "perceptd.toml" };
+        self.publisher.config_reported(&report);
+        let prompt = PromptReport {
+            prompt: "dog".into(),
+            state: WishState::Applied,
+            faults: Vec::new(),
+            digest: String::new(),
+            origin: PromptOrigin::File,
+            senses: vec![Modality::Image],
+            p_false: 0.05,
+            made_of: "text:dog".to_owned(),
+        };
+        self.publisher.prompt_reported(&prompt, at);
     }
 
     pub(crate) fn say_health(&self) {

@@ -103,6 +103,18 @@ impl Connection {
         self.events.next().await
     }
 
+    /// Publishes as `class` says, without waiting for the acknowledgement.
+    ///
+    /// # Errors
+    /// Why the client does not take it.
+    pub(super) fn try_publish_as(&self, class: Class, topic: String, payload: Vec<u8>) -> Result<(), String> {
+        let message = Message { class, topic, boot_id: "".into(), seq: 0, payload, correlation_data: None };
+        match self.requests.try_publish(&message) {
+            Ok(_receipt) => Ok(()),
+            Err(NotTaken) => Err("too much waits to be sent".to_owned()),
+        }
+    }
+
     /// Subscribes, without waiting for the answer.
     ///
     /// # Errors

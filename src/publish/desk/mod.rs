@@ -3,9 +3,12 @@
 //! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
 //! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
+mod reported;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::inbox::RefusalReason;
 use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
@@ -72,6 +75,9 @@ pub(super) struct Desk {
     replies: BTreeMap<u64, Reply>,
     next_reply: u64,
     replies_dropped: u64,
+    /// Messages of topics that were not acted on.
+    refusals: BTreeMap<RefusalReason, u64>,
+    session_number: u64,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
@@ -93,6 +99,8 @@ impl Desk {
             replies: BTreeMap::new(),
             next_reply: 0,
             replies_dropped: 0,
+            refusals: BTreeMap::new(),
+            session_number: 0,
             flows: BTreeMap::new(),
             outbox: Outbox::new(limits),
             is_connected: false,
@@ -171,9 +179,14 @@ impl Desk {
         for state in self.states.values_mut() {
             state.is_said = false;
         }
+        self.session_number = session_number;
+        self.say_birth(now);
+    }
+
+    fn say_birth(&mut self, now: MonoTime) {
         let topic = self.topics.status();
         let seq = self.next_seq(&topic);
-        let payload = self.presence.running(session_number, seq, now);
+        let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
     }
 
@@ -314,7 +327,7 @@ impl Desk {
         self.put_state(Class::Active, topic, seq, payload);
     }
 
-    pub(super) fn health(&mut self, reading: &HealthReading) {
+    pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
         let topic = self.topics.health();
         let seq = self.next_seq(&topic);
         let (at_before, cpu_before, sensors_before) =
@@ -340,6 +353,9 @@ impl Desk {
             outbox_waiting: self.outbox.len(),
             outbox_bytes: self.outbox.bytes(),
             joint_replaced: self.joint_replaced,
+            refusals: &self.refusals,
+            arrivals_dropped,
+            replies_dropped: self.replies_dropped,
         });
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));

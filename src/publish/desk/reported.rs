@@ -47,6 +47,11 @@ impl Desk {
         }
     }
 
+    /// perceptd listens to topics: the birth says so.
+    pub(in crate::publish) const fn listens(&mut self) {
+        self.presence.listens();
+    }
+
     pub(in crate::publish) fn count_refusal(&mut self, reason: RefusalReason) {
         *self.refusals.entry(reason).or_default() += 1;
     }

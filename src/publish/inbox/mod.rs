@@ -13,6 +13,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use self::recent::Recent;
+use super::arrivals::{Arrived, RetainHandling, Subscription};
 use super::client::MAX_PACKET_BYTES;
 use super::wire;
 use crate::modality::{Modality, SensorId, is_name};
@@ -34,23 +35,6 @@ const IDS_REMEMBERED: usize = 4_096;
 const POISONS_REMEMBERED: usize = 256;
 /// A command may not be valid for longer.
 pub const LONGEST_EXPIRY_SECS: u32 = 3_600;
-
-/// A message as it arrived.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrived {
-    /// Its topic.
-    pub topic: String,
-    /// Its payload.
-    pub payload: Vec<u8>,
-    /// Whether it was published as retained.
-    pub retained: bool,
-    /// Where to answer.
-    pub response_topic: Option<String>,
-    /// To be given back with the answer.
-    pub correlation_data: Option<Vec<u8>>,
-    /// What is left of its life.
-    pub expiry: Option<Duration>,
-}
 
 /// A wish for the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -426,12 +410,7 @@ fn short(text: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// What perceptd subscribes to below `root`: state that the broker keeps, and commands, of which it never keeps one.

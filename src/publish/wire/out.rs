@@ -1,11 +1,13 @@
 //! Domain → protobuf.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 
 use super::proto;
 use crate::events::{EndReason, Event, Phase};
 use crate::modality::{Modality, SensorId};
-use crate::publish::{EmbeddingReading, HealthReading, JointReading, OutboxCounts};
+use crate::publish::{EmbeddingReading, HealthReading, JointReading, OutboxCounts, RefusalReason};
 use crate::space::Score;
 use crate::telemetry::{SensorReading, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
@@ -187,6 +189,11 @@ impl Envelope<'_> {
                 uptime_secs: facts.uptime_secs,
             }),
             joint_replaced: facts.joint_replaced,
+            control: Some(proto::ControlHealth {
+                refused: facts.refusals.iter().map(|(reason, count)| (reason.name().to_owned(), *count)).collect(),
+                arrivals_dropped: facts.arrivals_dropped,
+                replies_dropped: facts.replies_dropped,
+            }),
         }
         .encode_to_vec()
     }
@@ -230,6 +237,9 @@ pub(in crate::publish) struct HealthFacts<'a> {
     pub(in crate::publish) outbox_waiting: usize,
     pub(in crate::publish) outbox_bytes: usize,
     pub(in crate::publish) joint_replaced: u64,
+    pub(in crate::publish) refusals: &'a BTreeMap<RefusalReason, u64>,
+    pub(in crate::publish) arrivals_dropped: u64,
+    pub(in crate::publish) replies_dropped: u64,
 }
 
 fn sensor_health(facts: &SensorFacts, at: MonoTime, period_secs: f64) -> proto::SensorHealth {
