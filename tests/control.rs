@@ -63,7 +63,7 @@ impl Rover {
             "[robot]\nname = 'rover'\n[pack]\npath = '{ROOT}/models/tiny'\n[mqtt]\nport = {}\n[state]\nfolder = 'state'\n\
              [sensors.a]\ndriver = 'witmotion'\ndevice = '{}'\nhop_secs = 1.0\n\
              [sensors.b]\ndriver = 'witmotion'\ndevice = '{}'\nhop_secs = 1.0\n\
-             [[prompts]]\nid = 'knock'\naudio = '{ROOT}/tests/golden/knocks.wav'\nin = ['imu']\n",
+             [[prompts]]\nid = 'knock'\naudio = '{ROOT}/tests/golden/bell.wav'\nin = ['imu']\n",
             broker.address().port,
             paths[0].display(),
             paths[1].display()
@@ -110,11 +110,13 @@ impl Rover {
         text
     }
 
-    /// Waits until the robot has reported its config.
-    async fn reported(&self) {
-        let mut ear = ear(self.broker.address());
+    /// Waits until perceptd, started for the `starts`th time, has connected; what it reports then follows at once.
+    async fn connected(&self, starts: usize) {
+        let connections = || self.log().matches("connected to the broker").count();
         soon(async {
-            while !matches!(ear.next().await, Heard::ConfigReported(_)) {}
+            while connections() < starts {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         })
         .await;
     }
@@ -189,7 +191,8 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     let refused = ["config", "set", "mqtt.host=elsewhere", "log.level=loud"];
     rover.expect(&refused, 1, &["rejected:\n  mqtt.host: cannot be changed by topic"]);
     rover.expect(&["config", "set", "log.level=loud"], 1, &["log.level: `loud` is not known"]);
-    let shown = rover.expect(&["config", "get"], 0, &["generation 3", "log.level = \"debug\"", "sensors.b.hop_secs = 0.25"]);
+    let shown =
+        rover.expect(&["config", "get"], 0, &["generation 3", "log.level = \"debug\"", "sensors.b.hop_secs = 0.25"]);
     assert!(!shown.contains("mqtt"), "{shown}");
     rover.expect(&["config", "diff", "log.level=warn"], 0, &["log.level: \"debug\" → \"warn\""]);
     rover.expect(&["config", "rollback"], 0, &["applied as generation 7"]);
@@ -199,16 +202,20 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     std::fs::write(&silence, silent_wav()).unwrap();
     let silence = format!("audio:{}", silence.display());
     rover.expect(&["prompt", "add", "hush", &silence, "--in", "imu"], 1, &["cannot look for hush:", "silent"]);
-    let added = ["prompt", "add", "thud", "audio:tests/golden/knocks.wav", "0.5*text:a knock", "--in", "imu"];
+    let added = ["prompt", "add", "thud", "audio:tests/golden/chirp.wav", "0.5*text:a knock", "--in", "imu"];
     rover.expect(&added, 0, &["looks for thud: audio of ", "0.5·text:a knock"]);
     rover.expect(&["prompt", "add", "knock", "--p-false", "0.2"], 0, &["looks for knock", "p_false 0.2; from topic"]);
-    rover.expect(&["prompt", "list"], 0, &["thud: audio of", "from topic", "hush: not looked for; last wish rolled back"]);
+    rover.expect(
+        &["prompt", "list"],
+        0,
+        &["thud: audio of", "from topic", "hush: not looked for; last wish rolled back"],
+    );
     rover.expect(&["prompt", "remove", "knock"], 0, &["prompt knock is as the config file says"]);
 
     assert_whole(&places.lock().unwrap()["a"]);
     rover.stop("-TERM");
     rover.run();
-    rover.reported().await;
+    rover.connected(2).await;
     rover.expect(&["config", "get"], 0, &["generation 7", "sensors.b.enabled = false"]);
     rover.expect(&["prompt", "list"], 0, &["thud: audio of", "knock: audio:"]);
     rover.expect(&["prompt", "remove", "thud"], 0, &["prompt thud is gone"]);
@@ -275,7 +282,8 @@ async fn commands_and_generations_keep_their_rules() {
     assert_eq!(out["snapshot"][0]["scores"][0], "knock");
 
     let wishes = out["wishes"].as_array().unwrap();
-    let states: Vec<_> = wishes.iter().map(|w| (w["generation"].as_u64().unwrap(), w["state"].as_str().unwrap())).collect();
+    let states: Vec<_> =
+        wishes.iter().map(|w| (w["generation"].as_u64().unwrap(), w["state"].as_str().unwrap())).collect();
     let (applied, rejected) = ("WISH_STATE_APPLIED", "WISH_STATE_REJECTED");
     assert_eq!(states, [(7, applied), (7, applied), (7, applied), (7, applied), (8, rejected), (9, rejected)]);
     assert!(wishes.iter().all(|wish| wish["in_force"] == 7), "{wishes:?}");
@@ -293,13 +301,13 @@ async fn commands_and_generations_keep_their_rules() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loop_goes_back_to_what_was_good() {
     let mut rover = Rover::start();
-    rover.reported().await;
+    rover.connected(1).await;
     rover.expect(&["config", "set", "log.level=debug"], 0, &["applied as generation 1"]);
     rover.expect(&["config", "set", "events.min_on_secs=0.2"], 0, &["applied as generation 2"]);
-    for _ in 0..3 {
+    for starts in 2..5 {
         rover.stop("-KILL");
         rover.run();
-        rover.reported().await;
+        rover.connected(starts).await;
     }
     rover.expect(&["config", "get"], 0, &["generation 1", "generation 2 rolled back", "log.level = \"debug\""]);
     rover.stop("-TERM");
@@ -310,6 +318,6 @@ async fn a_crash_loop_goes_back_to_what_was_good() {
     assert_ne!(trial, text);
     std::fs::write(&ledger, trial).unwrap();
     rover.run();
-    rover.reported().await;
+    rover.connected(5).await;
     rover.expect(&["config", "get"], 0, &["generation 1", "generation 3 rolled back", "perceptd ended while it tried"]);
 }

@@ -157,7 +157,10 @@ fn differences(config: &HeardConfig, patch: &str) -> anyhow::Result<Vec<String>>
     let patch = read(patch)?;
     let is_asked = patch.as_object().is_some_and(|patch| !patch.is_empty());
     if !is_asked {
-        return Ok(flat(&read(&config.changes_json)?).into_iter().map(|(key, value)| format!("{key} = {value}")).collect());
+        return Ok(flat(&read(&config.changes_json)?)
+            .into_iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect());
     }
     let in_force: BTreeMap<String, String> = flat(&read(&config.in_force_json)?).into_iter().collect();
     let lines = flat(&patch).into_iter().filter_map(|(key, new)| {

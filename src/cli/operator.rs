@@ -52,7 +52,9 @@ impl Robots {
         let settings = self.config.as_deref().map(Settings::open).transpose()?;
         let publish = settings.as_ref().map(Settings::publish).transpose()?;
         let robot = self.robot.or_else(|| publish.as_ref().map(|publish| publish.robot.clone()));
-        let Some(robot) = robot else { bail!("which robot? Give --robot NAME, a pattern such as '*', or --config FILE") };
+        let Some(robot) = robot else {
+            bail!("which robot? Give --robot NAME, a pattern such as '*', or --config FILE")
+        };
         let fleet = self.fleet.or_else(|| publish.as_ref().map(|publish| publish.fleet.clone()));
         let fleet = fleet.unwrap_or_else(|| "default".to_owned());
         let credentials: Option<Credentials> = publish.as_ref().and_then(|publish| publish.credentials.clone());
@@ -122,7 +124,10 @@ impl Session {
         }
         for robot in &missing {
             let (fleet, secs) = (&self.fleet, self.timeout.as_secs_f64());
-            writeln!(out, "{fleet}/{robot}: no answer within {secs} s; the wish stays with the broker and is taken when it is back")?;
+            writeln!(
+                out,
+                "{fleet}/{robot}: no answer within {secs} s; the wish stays with the broker and is taken when it is back"
+            )?;
         }
         Ok(all_good && missing.is_empty())
     }
@@ -150,7 +155,11 @@ fn parse_broker(text: &str) -> anyhow::Result<BrokerAddress> {
 
 /// Runs what speaks to a broker.
 pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(future)
 }
 
 #[cfg(test)]

@@ -77,12 +77,7 @@ pub(super) async fn run(command: PromptCommand, out: &mut dyn Write) -> anyhow::
     }
 }
 
-async fn wish(
-    id: &str,
-    spec: Option<&PromptSpec>,
-    robots: Robots,
-    out: &mut dyn Write,
-) -> anyhow::Result<bool> {
+async fn wish(id: &str, spec: Option<&PromptSpec>, robots: Robots, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(is_name(id), "`{id}` cannot be a prompt's name: use 1 to 32 of a-z, 0-9, `_`, `-`");
     let bytes = spec.map_or(0, |spec| {
         spec.parts.iter().map(|(part, _)| part).chain(&spec.negatives).map(size).sum::<usize>() + 1024

@@ -21,11 +21,7 @@ pub const USUAL_P_FALSE: f64 = 0.05;
 const RESERVED: [&str; 2] = ["live", "novel"];
 
 /// `[[prompts]]`.
-pub(super) fn prompts(
-    file: &mut Section<'_>,
-    folder: &Path,
-    served: &Option<Vec<Modality>>,
-) -> Vec<PromptSettings> {
+pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, served: &Option<Vec<Modality>>) -> Vec<PromptSettings> {
     let mut seen = BTreeSet::new();
     let mut prompts = Vec::new();
     for mut section in file.listed_sections("prompts") {
@@ -149,7 +145,10 @@ pub fn prompt_problems(prompt: &PromptSettings, settings: &Settings) -> Vec<Prob
         wrong("parts", "made of nothing, and the config file has no prompt of this name: give at least one".to_owned());
     }
     for (index, part) in prompt.parts.iter().enumerate().filter(|(_, part)| !(0.001..=1000.0).contains(&part.weight)) {
-        wrong(&format!("parts[{index}].weight"), format!("expected a number from 0.001 to 1000, found {}", part.weight));
+        wrong(
+            &format!("parts[{index}].weight"),
+            format!("expected a number from 0.001 to 1000, found {}", part.weight),
+        );
     }
     if !(1e-6..=0.5).contains(&prompt.p_false) {
         wrong("p_false", format!("expected a number from 0.000001 to 0.5, found {}", prompt.p_false));

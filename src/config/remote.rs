@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn only_what_is_on_the_list_can_be_changed() {
         let refused = "cannot be changed by topic: change it in the config file and restart perceptd";
-        for key in ["mqtt.host", "mqtt.password_file", "robot.name", "pack.path", "sensors.mic.device", "state.folder"] {
+        for key in ["mqtt.host", "mqtt.password_file", "robot.name", "pack.path", "sensors.mic.device", "state.folder"]
+        {
             let nested = key.rsplit('.').fold("\"x\"".to_owned(), |inner, level| format!("{{\"{level}\":{inner}}}"));
             assert_eq!(with(&nested, Winner::Topic).unwrap_err(), [format!("{key}: {refused}")]);
         }

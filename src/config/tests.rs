@@ -257,8 +257,19 @@ fn the_reference_config_has_every_key() {
 
 /// Keys that are shown with one sensor or prompt and left out with the others.
 fn per_instance(key: &str) -> bool {
-    let shown =
-        ["enabled", "time_offset_ms", "hop_secs", "audio", "image", "text", "parts", "in", "p_false", "negatives", "weight"];
+    let shown = [
+        "enabled",
+        "time_offset_ms",
+        "hop_secs",
+        "audio",
+        "image",
+        "text",
+        "parts",
+        "in",
+        "p_false",
+        "negatives",
+        "weight",
+    ];
     (key.starts_with("sensors.") || key.starts_with("prompts[")) && shown.iter().any(|end| key.ends_with(end))
 }
 

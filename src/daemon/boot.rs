@@ -98,9 +98,11 @@ fn ledger_after(mut ledger: ConfigLedger, starts: u32) -> ConfigLedger {
     if ledger.changes == changes {
         return ledger;
     }
-    let what = format!("perceptd ended {} times soon after its start with generation {}", starts - 1, ledger.generation);
+    let what =
+        format!("perceptd ended {} times soon after its start with generation {}", starts - 1, ledger.generation);
     tracing::error!("{what}: generation {generation} is in force again");
-    let digest = ledger.answer.take().filter(|answer| answer.generation == ledger.generation).map(|answer| answer.digest);
+    let digest =
+        ledger.answer.take().filter(|answer| answer.generation == ledger.generation).map(|answer| answer.digest);
     ledger.answer = Some(rolled_back(ledger.generation, digest.unwrap_or_default(), what));
     (ledger.generation, ledger.changes) = (generation, changes);
     if file_alone {
@@ -123,10 +125,12 @@ fn in_force(file: &ConfigFile, settings: &Settings, ledger: &mut ConfigLedger) -
         .and_then(|changes| file.settings_with_kept(&changes, settings.remote.winner));
     changed.unwrap_or_else(|problems| {
         let faults = faults(problems);
-        tracing::error!(?faults, "what topics changed does not go with the config file any more: the file alone is in force");
+        tracing::error!(
+            ?faults,
+            "what topics changed does not go with the config file any more: the file alone is in force"
+        );
         let digest = ledger.answer.take().map(|answer| answer.digest).unwrap_or_default();
-        ledger.answer =
-            Some(Answer { generation: ledger.generation, digest, state: WishState::RolledBack, faults });
+        ledger.answer = Some(Answer { generation: ledger.generation, digest, state: WishState::RolledBack, faults });
         (ledger.generation, ledger.changes) = (0, String::new());
         settings.clone()
     })

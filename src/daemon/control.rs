@@ -1,8 +1,9 @@
 //! What topics ask for, done: the driver of [`Transaction`] and [`PromptBook`], turned by the supervisor.
 //!
-//! A turn never waits: what takes time is made ready on a thread of its own, and what runs is told through pipes.
+//! A turn waits for nothing but messages: what takes time is made ready on a thread of its own, and what runs is told through pipes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::boot::{Boot, faults};
 use super::commands::Commands;
@@ -18,9 +19,7 @@ use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
 use crate::prompts::{Prompt, PromptId};
-use crate::publish::{
-    About, Arrivals, Asked, ConfigReport, Inbox, Publisher, RefusalReason, Refused, subscriptions,
-};
+use crate::publish::{About, Arrivals, Asked, ConfigReport, Inbox, Publisher, RefusalReason, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
 use crate::telemetry::{SensorState, Telemetry};
 use crate::time::{MonoTime, NANOS_PER_SEC, now, unix_now_nanos};
@@ -123,17 +122,26 @@ impl Control {
         control
     }
 
-    /// What arrived, what was made ready, and how what is tried gets on.
-    pub(super) fn turn(&mut self, sources: &mut Sources) {
-        for _ in 0..MESSAGES_PER_TURN {
-            let Received::Item(arrived) = self.pipes.arrivals.recv(std::time::Duration::ZERO) else { break };
+    /// What arrived, at the latest after `wait`, what was made ready, and how what is tried gets on.
+    pub(super) fn turn(&mut self, sources: &mut Sources, wait: Duration) {
+        for taken in 0..MESSAGES_PER_TURN {
+            let wait = if taken == 0 { wait } else { Duration::ZERO };
+            let arrived = match self.pipes.arrivals.recv(wait) {
+                Received::Item(arrived) => arrived,
+                Received::TimedOut => break,
+                // Nothing will ever come: waiting is all that is left to do.
+                Received::Closed => {
+                    std::thread::park_timeout(wait);
+                    break;
+                }
+            };
             match self.inbox.push(arrived, unix_now_nanos()) {
                 Ok(Some(asked)) => self.take(asked, sources),
                 Ok(None) => {}
                 Err(refused) => self.refuse(refused),
             }
         }
-        while let Received::Item(ready) = self.pipes.ready.recv(std::time::Duration::ZERO) {
+        while let Received::Item(ready) = self.pipes.ready.recv(Duration::ZERO) {
             self.take_ready(ready, sources);
         }
         if self.transaction.is_watching() {
@@ -268,7 +276,8 @@ impl Control {
         let delivered = |id: &SensorId| self.telemetry.sensor(id).read().state == SensorState::Ok;
         let must_deliver = candidate.plan.start.iter().map(|sensor| sensor.id.clone());
         // What was not there before need not be there now; what is turned on must work.
-        let must_deliver = must_deliver.filter(|id| delivered(id) || !had.iter().any(|(known, _)| known == id)).collect();
+        let must_deliver =
+            must_deliver.filter(|id| delivered(id) || !had.iter().any(|(known, _)| known == id)).collect();
         self.trying = Some(Trying { before, must_deliver });
         if let Some(encoders) = candidate.encoders {
             self.tell_perception(PerceptionChange::Adopt(encoders));

@@ -21,12 +21,7 @@ pub(super) struct InferenceLoop {
 }
 
 impl InferenceLoop {
-    pub(super) fn run(
-        mut self,
-        input: &Receiver<Turn>,
-        heartbeat: &Heartbeat,
-        changes: &Receiver<PerceptionChange>,
-    ) {
+    pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat, changes: &Receiver<PerceptionChange>) {
         self.publisher.active(&[]);
         loop {
             while let Received::Item(change) = changes.recv(Duration::ZERO) {

@@ -203,7 +203,19 @@ impl<'a> Running<'a> {
         let publisher = rooms.publisher;
         let service = Service::new();
         let telemetry = rooms.telemetry;
-        Ok(Self { runtime, service, threads, sources, control, heartbeat, publisher, posting, all_said, telemetry, queues })
+        Ok(Self {
+            runtime,
+            service,
+            threads,
+            sources,
+            control,
+            heartbeat,
+            publisher,
+            posting,
+            all_said,
+            telemetry,
+            queues,
+        })
     }
 
     /// Looks after the threads until all have ended, then lets the publisher say the last word.
@@ -213,14 +225,14 @@ impl<'a> Running<'a> {
         let mut stopping_since = None;
         let mut failed = Ok(());
         while self.is_running() {
-            std::thread::park_timeout(SUPERVISE_EVERY);
+            match &mut self.control {
+                Some(control) => control.turn(&mut self.sources, SUPERVISE_EVERY),
+                None => std::thread::park_timeout(SUPERVISE_EVERY),
+            }
             self.service.alive(self.heartbeat.age());
             let time = now();
             if health.is_due(time) {
                 self.publisher.health(&self.health());
-            }
-            if let Some(control) = &mut self.control {
-                control.turn(&mut self.sources);
             }
             if let Err(error) = self.sources.reap() {
                 tracing::error!("{error:#}");

@@ -93,8 +93,10 @@ impl Ground {
         let of_sense = |modality: Modality| -> Vec<SensorId> {
             sensors.iter().filter(|(_, sense)| *sense == modality).map(|(sensor, _)| sensor.clone()).collect()
         };
-        let joint =
-            self.facts.iter().map(|(modality, facts)| (*modality, settings.joint(*modality, &of_sense(*modality), facts)));
+        let joint = self
+            .facts
+            .iter()
+            .map(|(modality, facts)| (*modality, settings.joint(*modality, &of_sense(*modality), facts)));
         Tuning {
             detect: settings.detect,
             events: settings.events,
@@ -127,13 +129,8 @@ mod tests {
         std::fs::write(folder.path().join("pack.toml"), "").unwrap();
         let (file, _) = ConfigFile::open(&path).unwrap();
         let with = |json: &str| file.settings_with(&Overlay::parse(json).unwrap(), Winner::Topic).unwrap();
-        let facts = ModalityFacts {
-            window_secs: 0.0,
-            rate_hz: 16_000.0,
-            joint_weight: 1.0,
-            validated: true,
-            logit_scale: 1.0,
-        };
+        let facts =
+            ModalityFacts { window_secs: 0.0, rate_hz: 16_000.0, joint_weight: 1.0, validated: true, logit_scale: 1.0 };
         let facts = [(Modality::Audio, facts.clone()), (Modality::Thermal, facts)].into();
         Ground { facts, recorded: Vec::new() }.plan(&with(before), &with(after))
     }

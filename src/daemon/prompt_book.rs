@@ -74,7 +74,8 @@ impl PromptBook {
     /// What is to be looked for, and the wish's digest for what came by topic.
     pub(super) fn wanted(&self) -> Vec<(PromptSettings, Option<String>)> {
         let from_file = self.file.values().filter(|prompt| !self.topic.contains_key(&prompt.id));
-        let from_topic = self.topic.values().filter_map(|held| Some((held.settings.clone()?, Some(held.digest.clone()))));
+        let from_topic =
+            self.topic.values().filter_map(|held| Some((held.settings.clone()?, Some(held.digest.clone()))));
         from_file.map(|prompt| (prompt.clone(), None)).chain(from_topic).collect()
     }
 
@@ -160,7 +161,9 @@ impl PromptBook {
         self.trying.remove(id);
         let was_held = self.topic.remove(id).is_some();
         match self.file.get(id).cloned() {
-            Some(settings) if was_held => vec![PromptStep::Forget(id.clone()), PromptStep::Enrol(settings, String::new())],
+            Some(settings) if was_held => {
+                vec![PromptStep::Forget(id.clone()), PromptStep::Enrol(settings, String::new())]
+            }
             Some(_) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
             // Who takes away ever new names that never were must not fill the memory with their topics.
             None if self.reports.remove(id).is_none() && !self.note_gone(id) => Vec::new(),
@@ -220,7 +223,9 @@ impl PromptBook {
         }
         let others = || self.topic.iter().chain(&self.trying).filter(|(id, _)| **id != wish.id);
         if others().count() >= MOST_PROMPTS {
-            return vec![Fault::whole(format!("there are {MOST_PROMPTS} prompts by topic, the most: remove one first"))];
+            return vec![Fault::whole(format!(
+                "there are {MOST_PROMPTS} prompts by topic, the most: remove one first"
+            ))];
         }
         let bytes: usize = others().map(|(_, held)| held.payload.len()).sum();
         if bytes + wish.payload.len() > MOST_BYTES {

@@ -33,22 +33,20 @@ use crate::windows::Presence;
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
-    Heard, HeardActive, HeardBox, HeardConfig, HeardPrompt, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
-    HeardSensorInfo, HeardStatus,
+    Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
+    HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,
 };
-pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
-pub use post::{Farewell, Post};
-pub use publisher::Publisher;
-pub use subscriber::{Subscriber, SubscriberSettings};
 pub use inbox::{
     About, Asked, Command, CommandBody, ConfigWish, Inbox, LONGEST_EXPIRY_SECS, MAX_COMMAND_BYTES, MAX_CONFIG_BYTES,
     MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo, payload_digest,
     prompt_content, subscriptions,
 };
 pub use operator::{Ingredient, Operator, OperatorError, PromptSpec, Reported, matching};
-pub use report::{
-    CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot,
-};
+pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
+pub use post::{Farewell, Post};
+pub use publisher::Publisher;
+pub use report::{CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot};
+pub use subscriber::{Subscriber, SubscriberSettings};
 pub use topics::{ALL_ROBOTS, Class, LISTENED, Qos, Rule, TABLE, Topics, class_of};
 
 /// Where and how to publish.

@@ -210,7 +210,9 @@ pub fn matching<'a>(pattern: &str, robots: impl IntoIterator<Item = &'a str>) ->
 
 fn is_match(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern, name) {
-        ([b'*', rest @ ..], _) => is_match(rest, name) || name.split_first().is_some_and(|(_, left)| is_match(pattern, left)),
+        ([b'*', rest @ ..], _) => {
+            is_match(rest, name) || name.split_first().is_some_and(|(_, left)| is_match(pattern, left))
+        }
         ([b'?', rest @ ..], [_, left @ ..]) => is_match(rest, left),
         ([a, rest @ ..], [b, left @ ..]) => a == b && is_match(rest, left),
         ([], []) => true,

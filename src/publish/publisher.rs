@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::desk::Desk;
-use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
 use super::inbox::RefusalReason;
+use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
 use super::report::{CommandReply, ConfigReport, PromptReport};
 use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};

@@ -160,9 +160,7 @@ impl RemoteStore {
     pub fn remove_prompt(&self, id: &str) -> Result<(), StoreError> {
         let Some(path) = self.prompt_path(id) else { return Ok(()) };
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError { what: "remove", path, source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError { what: "remove", path, source }),
             _ => Ok(()),
         }
     }
@@ -190,7 +188,10 @@ impl RemoteStore {
     /// Names and digests of prompts whose trial did not end: perceptd did.
     #[must_use]
     pub fn unfinished_prompt_trials(&self) -> Vec<(String, String)> {
-        self.prompt_files("trying").into_iter().map(|(id, text)| (id, String::from_utf8_lossy(&text).into_owned())).collect()
+        self.prompt_files("trying")
+            .into_iter()
+            .map(|(id, text)| (id, String::from_utf8_lossy(&text).into_owned()))
+            .collect()
     }
 
     /// Counts a start; gives how many there were since the last one that ended well, this one included.

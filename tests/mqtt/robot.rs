@@ -8,9 +8,9 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus,
-    JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
-    Subscription,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading, Heard,
+    HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts, PublishSettings,
+    Publisher, Subscriber, SubscriberSettings, Subscription,
 };
 use perceptd::space::{JointPart, Score};
 use perceptd::store::{ConfigLedger, WishState};

@@ -300,7 +300,8 @@ impl Inbox {
         let body = asked.body.clone().map_err(|what| self.poison(about.clone(), digest, what))?;
         check_expiry(arrived.expiry, asked.expires_at_unix_nanos, unix_nanos)
             .map_err(|(reason, what)| Refused::new(about.clone(), reason, what))?;
-        let reply_to = reply_to.map_err(|what| Refused::new(About::Command(None), RefusalReason::NoReplyTopic, what))?;
+        let reply_to =
+            reply_to.map_err(|what| Refused::new(About::Command(None), RefusalReason::NoReplyTopic, what))?;
         if !self.ids.insert(&asked.id) {
             return refuse(RefusalReason::Replayed, "a command with this id came before: give each its own");
         }
@@ -410,7 +411,11 @@ fn short(text: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// What perceptd subscribes to below `root`: state that the broker keeps, and commands, of which it never keeps one.
@@ -423,4 +428,3 @@ pub fn subscriptions(root: &str) -> Vec<Subscription> {
     ];
     wanted.map(|(filter, retain_handling)| Subscription { filter: format!("{root}{filter}"), retain_handling }).into()
 }
-

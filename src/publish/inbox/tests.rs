@@ -119,7 +119,8 @@ fn answers_go_below_the_robots_own_reply_topic_alone() {
         "perceptd/v1/fleet/robot/reply/../status",
         "$SYS/x",
     ] {
-        let refused = inbox.push(Arrived { response_topic: Some(foreign.to_owned()), ..command("a") }, NOW).unwrap_err();
+        let refused =
+            inbox.push(Arrived { response_topic: Some(foreign.to_owned()), ..command("a") }, NOW).unwrap_err();
         assert_eq!((refused.reason, refused.about), (RefusalReason::NoReplyTopic, About::Command(None)), "{foreign}");
     }
 }
@@ -163,7 +164,8 @@ fn what_is_too_large_or_elsewhere_is_refused() {
 fn a_flood_of_noise_is_refused_and_remembered_within_bounds() {
     let mut inbox = inbox();
     let mut random = fastrand::Rng::with_seed(4);
-    let topics = ["config/desired", "prompt/dog/desired", "prompt/x/desired", "cmd/snapshot", "cmd/record", "cmd/resend"];
+    let topics =
+        ["config/desired", "prompt/dog/desired", "prompt/x/desired", "cmd/snapshot", "cmd/record", "cmd/resend"];
     let mut taken = 0;
     for _ in 0..20_000 {
         let mut payload = match random.u8(..4) {

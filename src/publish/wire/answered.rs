@@ -77,11 +77,9 @@ impl Envelope<'_> {
                 CommandResult::Resend { messages, oldest_seq } => {
                     Some(Result::Resend(proto::ResendResult { messages: *messages, oldest_seq: *oldest_seq }))
                 }
-                CommandResult::Record { file, samples, bytes } => Some(Result::Record(proto::RecordResult {
-                    file: file.clone(),
-                    samples: *samples,
-                    bytes: *bytes,
-                })),
+                CommandResult::Record { file, samples, bytes } => {
+                    Some(Result::Record(proto::RecordResult { file: file.clone(), samples: *samples, bytes: *bytes }))
+                }
             },
         }
         .encode_to_vec()

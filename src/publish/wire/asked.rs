@@ -34,8 +34,7 @@ pub(in crate::publish) fn prompt_content(payload: &[u8]) -> Result<PromptContent
         let weight = if part.weight == 0.0 { 1.0 } else { part.weight };
         source(part, "parts", index).map(|source| Part { source, weight })
     });
-    let negatives =
-        message.negatives.into_iter().enumerate().map(|(index, part)| source(part, "negatives", index));
+    let negatives = message.negatives.into_iter().enumerate().map(|(index, part)| source(part, "negatives", index));
     Ok(PromptContent::Made {
         parts: parts.collect::<Result<_, _>>()?,
         negatives: negatives.collect::<Result<_, _>>()?,
@@ -78,9 +77,7 @@ pub(in crate::publish) fn command(payload: &[u8]) -> Result<AskedCommand, String
     use proto::command::Body;
     let message = proto::Command::decode(payload).map_err(|error| not_a("Command", &error))?;
     let (name, body) = match message.body.ok_or("the command has no body")? {
-        Body::Snapshot(body) => {
-            ("snapshot", Ok(CommandBody::Snapshot { without_thumbnails: body.without_thumbnails }))
-        }
+        Body::Snapshot(body) => ("snapshot", Ok(CommandBody::Snapshot { without_thumbnails: body.without_thumbnails })),
         Body::RestartSensor(body) => {
             let sensor = SensorId::new(&body.sensor).map_err(|error| format!("`sensor`: {error}"));
             ("restart-sensor", sensor.map(CommandBody::RestartSensor))
@@ -93,9 +90,7 @@ pub(in crate::publish) fn command(payload: &[u8]) -> Result<AskedCommand, String
         Body::Record(body) if (1.0..=600.0).contains(&body.duration_secs) => {
             ("record", Ok(CommandBody::Record { duration_secs: body.duration_secs }))
         }
-        Body::Record(body) => {
-            ("record", Err(format!("`duration_secs` is {}: say 1 to 600", body.duration_secs)))
-        }
+        Body::Record(body) => ("record", Err(format!("`duration_secs` is {}: say 1 to 600", body.duration_secs))),
     };
     Ok(AskedCommand {
         id: message.id,

@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use super::proto;
 use crate::publish::heard::{
-    Heard, HeardActive, HeardBox, HeardConfig, HeardPrompt, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
-    HeardSensorInfo, HeardStatus,
+    Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
+    HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,
 };
 use crate::publish::topics::Class;
 

@@ -8,10 +8,10 @@ mod wished;
 
 pub(super) use asked::{command, config_wish, prompt_content};
 pub(super) use back::hear;
+pub(super) use out::{Envelope, HealthFacts, PresenceState, SensorFacts, StatusFacts};
 #[cfg(test)]
 pub(super) use wished::commands;
 pub(super) use wished::{config_desired, prompt_desired, prompt_removed};
-pub(super) use out::{Envelope, HealthFacts, PresenceState, SensorFacts, StatusFacts};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated from proto/")]
 mod proto {
