@@ -9,4 +9,5 @@ mod demo;
 mod mqtt;
 mod pack;
 mod parity;
+mod serial;
 mod tidy;

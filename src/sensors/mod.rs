@@ -4,38 +4,36 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod device_clock;
 mod driver;
+mod iio;
 mod imu;
+mod line;
+mod mavlink_device;
 mod microphone;
-#[cfg(test)]
-mod microphone_tests;
+mod mounting;
 mod nokhwa_camera;
 mod pace;
 mod sample_clock;
-mod serial;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod thermal_array;
 mod v4l_camera;
+pub mod wire;
 
 pub use driver::run;
-pub use imu::{WitMotionParser, WitMotionReading};
+pub use mounting::Mounting;
 pub use pace::pause_until;
 pub use settings::{
-    CameraDriver, DriverSettings, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, SensorSettings,
-    SerialPortSettings, ThermalArrayDriver, V4lSettings,
+    CameraDriver, DriverSettings, IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings,
+    MicrophoneSettings, NokhwaSettings, SensorSettings, SerialPortSettings, ThermalArrayDriver, V4lSettings,
 };
-pub use thermal_array::{GyMcu90640Parser, ThermalFrame};
+pub use wire::STANDARD_GRAVITY_MPS2;
 
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};
 use crate::modality::{Modality, SensorId};
 use crate::time::MonoTime;
-
-/// Standard gravity in m/s², for devices that measure in g (ISO 80000-3).
-pub const STANDARD_GRAVITY_MPS2: f32 = 9.806_65;
 
 /// One reading of six axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,6 +123,11 @@ pub trait Sensor: Send {
     /// # Errors
     /// When the device is lost; it must be opened anew.
     fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError>;
+
+    /// How often since the last call something that looked like a packet was refused.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Opens the device that `settings` name. This may block for some seconds.
@@ -155,3 +158,8 @@ fn open_camera(id: SensorId, driver: &CameraDriver) -> Result<Box<dyn Sensor>, S
         }
     })
 }
+
+#[cfg(test)]
+mod microphone_tests;
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! Sensors, one file a family, or the recording in their place.
 
 mod camera;
+mod imu;
 mod microphone;
-mod serial;
+mod serial_port;
+mod thermal_array;
 
 use std::path::Path;
 
@@ -13,7 +15,20 @@ use crate::modality::SensorId;
 use crate::recording::Speed;
 use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 5] = ["v4l", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
+const DRIVERS: [&str; 12] = [
+    "v4l",
+    "nokhwa",
+    "microphone",
+    "witmotion",
+    "mavlink",
+    "iio",
+    "text_line",
+    "vectornav",
+    "xsens",
+    "bno08x_rvc",
+    "gy_mcu90640",
+    "serial_array",
+];
 
 /// `[sensors.*]` or `[replay]`, and the sensors that are turned off.
 pub(super) fn source(
@@ -71,8 +86,9 @@ fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
         "v4l" => DriverSettings::Camera(camera::v4l(section)?),
         "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
         "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
-        "witmotion" => DriverSettings::Imu(serial::witmotion(section)?),
-        _ => DriverSettings::ThermalArray(serial::gy_mcu90640(section)?),
+        "gy_mcu90640" => DriverSettings::ThermalArray(thermal_array::gy_mcu90640(section)?),
+        "serial_array" => DriverSettings::ThermalArray(thermal_array::serial_array(section)?),
+        imu => DriverSettings::Imu(imu::imu(imu, section)?),
     })
 }
 

@@ -7,7 +7,7 @@ mod serial_port;
 mod thermal_array;
 
 pub use camera::{CameraDriver, NokhwaSettings, V4lSettings};
-pub use imu::{ImuDriver, ImuSettings};
+pub use imu::{IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings};
 pub use microphone::MicrophoneSettings;
 pub use serial_port::SerialPortSettings;
 pub use thermal_array::ThermalArrayDriver;
