@@ -56,7 +56,7 @@ impl Rooms {
         let joint = joint(settings, &sensors, &encoders);
         let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
         let facts = Modality::ALL.into_iter().filter_map(|m| Some((m, encoders.facts(m)?.clone())));
-        let ground = Ground { facts: facts.collect(), recorded };
+        let ground = Ground { facts: facts.collect(), recorded, timeline: timeline.clone() };
         let parts = PublishParts {
             timeline,
             telemetry: telemetry.clone(),

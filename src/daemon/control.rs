@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::boot::{Boot, faults};
-use super::commands::Commands;
+use super::commands::{Commands, Reach};
 use super::perception::PerceptionChange;
 use super::plan::{Ground, Plan, sensors_of};
 use super::prepare::{Job, Ready};
@@ -185,7 +185,15 @@ impl Control {
                 self.prompt_steps(steps);
             }
             Asked::Command(command) => {
-                self.commands.take(command, &self.publisher, &self.pipes.perception, sources);
+                let reach = Reach {
+                    publisher: &self.publisher,
+                    perception: &self.pipes.perception,
+                    windows: &self.pipes.windows,
+                    sources,
+                    store: &self.store,
+                    timeline: &self.ground.timeline,
+                };
+                self.commands.take(command, reach);
             }
         }
     }

@@ -11,6 +11,7 @@ mod perception;
 mod plan;
 mod prepare;
 mod prompt_book;
+mod recorder;
 mod service;
 mod signals;
 mod sources;

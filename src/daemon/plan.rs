@@ -8,7 +8,7 @@ use crate::modality::{Modality, SensorId};
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
 use crate::store::Fault;
-use crate::time::NANOS_PER_SEC;
+use crate::time::{NANOS_PER_SEC, Timeline};
 use crate::windows::WindowSettings;
 
 /// What the inference thread is told of the config.
@@ -45,10 +45,11 @@ pub(super) fn sensors_of(settings: &Settings, recorded: &[(SensorId, Modality)])
     }
 }
 
-/// What the pack says about its senses, and the sensors of a replay: what a plan needs besides the configs.
+/// What stays while configs change: what the pack says about its senses, the sensors of a replay, and its clock.
 pub(super) struct Ground {
     pub(super) facts: BTreeMap<Modality, ModalityFacts>,
     pub(super) recorded: Vec<(SensorId, Modality)>,
+    pub(super) timeline: Timeline,
 }
 
 impl Ground {
@@ -132,7 +133,8 @@ mod tests {
         let facts =
             ModalityFacts { window_secs: 0.0, rate_hz: 16_000.0, joint_weight: 1.0, validated: true, logit_scale: 1.0 };
         let facts = [(Modality::Audio, facts.clone()), (Modality::Thermal, facts)].into();
-        Ground { facts, recorded: Vec::new() }.plan(&with(before), &with(after))
+        let timeline = Timeline { boot_id: "boot".into(), unix_nanos_at_zero: 0 };
+        Ground { facts, recorded: Vec::new(), timeline }.plan(&with(before), &with(after))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What came by topic: the config's changes, the prompts, and how often perceptd died soon after its start.
 //!
-//! Lies in `remote/` of the state folder: `config.json`, `starts`, `prompts/<id>.pb`. Without a state folder nothing is kept.
+//! Lies in `remote/` of the state folder: `config.json`, `starts`, `prompts/<id>.pb`, `recordings/`. Without a state folder nothing is kept.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::modality::is_name;
+
+/// Recordings that commands may leave in the state folder.
+const MOST_RECORDINGS: usize = 16;
 
 /// How far a wish got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +195,22 @@ impl RemoteStore {
             .into_iter()
             .map(|(id, text)| (id, String::from_utf8_lossy(&text).into_owned()))
             .collect()
+    }
+
+    /// Where the next recording goes, named after the time.
+    ///
+    /// # Errors
+    /// What keeps it from being made: no state folder, or too many recordings in it.
+    pub fn next_recording(&self, unix_nanos: i64) -> Result<PathBuf, String> {
+        let Some(folder) = self.path("recordings") else {
+            return Err("recordings need a state folder: set [state] folder".to_owned());
+        };
+        fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        let kept = fs::read_dir(&folder).into_iter().flatten().count();
+        if kept >= MOST_RECORDINGS {
+            return Err(format!("{} holds {kept} recordings, the most: remove some", folder.display()));
+        }
+        Ok(folder.join(format!("{}.mcap", unix_nanos / 1_000_000)))
     }
 
     /// Counts a start; gives how many there were since the last one that ended well, this one included.
