@@ -2,6 +2,9 @@
 //!
 //! A turn waits for nothing but messages: what takes time is made ready on a thread of its own, and what runs is told through pipes.
 
+mod prompts;
+mod refusals;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,19 +21,17 @@ use crate::config::{ConfigFile, LogLevel, Overlay, Settings, prompt_problems};
 use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
-use crate::prompts::{Prompt, PromptId};
 use crate::publish::{About, Arrivals, Asked, ConfigReport, Inbox, Publisher, RefusalReason, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
 use crate::telemetry::{SensorState, Telemetry};
 use crate::time::{MonoTime, NANOS_PER_SEC, now, unix_now_nanos};
 use crate::windows::Windower;
+use refusals::Refusals;
 
 /// Messages that one turn takes: the supervisor has other work too.
 const MESSAGES_PER_TURN: usize = 64;
 /// A start that lasted so long went well.
 const GOOD_START_NANOS: i64 = 60 * NANOS_PER_SEC;
-/// The log has at most one line on refused messages in this time.
-const REFUSALS_TOLD_EVERY_NANOS: i64 = 10 * NANOS_PER_SEC;
 
 /// What lets perceptd be told by topic.
 pub struct Remote {
@@ -350,52 +351,6 @@ impl Control {
         silent.collect()
     }
 
-    fn prompt_steps(&mut self, steps: Vec<PromptStep>) {
-        for step in steps {
-            match step {
-                PromptStep::Enrol(settings, digest) => self.enrol(settings, digest),
-                PromptStep::Keep(id, payload) => {
-                    let kept = self.store.save_prompt(&id, &payload).map_err(|error| Fault::whole(error.to_string()));
-                    let settled = self.book.settled(&id, &crate::publish::payload_digest(&payload), kept);
-                    self.prompt_steps(settled);
-                }
-                PromptStep::Forget(id) => {
-                    if let Err(error) = self.store.remove_prompt(&id) {
-                        tracing::error!("{error}");
-                    }
-                }
-                PromptStep::Drop(id) => self.tell_perception(PerceptionChange::DropPrompt(id)),
-                PromptStep::Report(report) => self.publisher.prompt_reported(&report, now()),
-                PromptStep::Gone(id) => self.publisher.prompt_gone(&id),
-            }
-        }
-    }
-
-    fn enrol(&mut self, settings: crate::prompts::PromptSettings, digest: String) {
-        let id = settings.id.clone();
-        if let Err(error) = self.store.begin_prompt_trial(&id, &digest) {
-            tracing::warn!("{error}");
-        }
-        if self.pipes.jobs.send(Job::Prompt(settings, digest.clone())).is_err() {
-            let steps = self.book.settled(&id, &digest, Err(Fault::whole("perceptd is stopping")));
-            self.prompt_steps(steps);
-        }
-    }
-
-    fn prompt_ready(&mut self, id: &PromptId, digest: &str, outcome: Result<Box<Prompt>, String>) {
-        self.store.end_prompt_trial(id);
-        if !self.book.is_wanted(id, digest) {
-            return;
-        }
-        let outcome = outcome.map_err(|what| Fault { key: "parts".to_owned(), what }).and_then(|prompt| {
-            let kept = self.book.payload(id, digest).map_or(Ok(()), |payload| self.store.save_prompt(id, payload));
-            kept.map_err(|error| Fault::whole(error.to_string())).map(|()| prompt)
-        });
-        let outcome = outcome.map(|prompt| self.tell_perception(PerceptionChange::PutPrompt(prompt)));
-        let steps = self.book.settled(id, digest, outcome);
-        self.prompt_steps(steps);
-    }
-
     fn report_config(&self) {
         let ledger = self.transaction.ledger();
         let changes = Overlay::parse(&ledger.changes).unwrap_or_default();
@@ -415,33 +370,6 @@ impl Control {
 
     fn tell_perception(&self, change: PerceptionChange) {
         drop(self.pipes.perception.send(change));
-    }
-}
-
-/// Which refusals were logged; the rest is a sum now and then.
-#[derive(Default)]
-struct Refusals {
-    told: BTreeSet<RefusalReason>,
-    untold: u64,
-    told_at: MonoTime,
-}
-
-impl Refusals {
-    /// Whether this one has a line of its own: the first of its reason since the last sum.
-    fn is_new(&mut self, refused: &Refused) -> bool {
-        let is_new = self.told.insert(refused.reason);
-        self.untold += u64::from(!is_new);
-        is_new
-    }
-
-    fn tell(&mut self, now: MonoTime) {
-        if now.nanos_since(self.told_at) < REFUSALS_TOLD_EVERY_NANOS {
-            return;
-        }
-        if self.untold > 0 {
-            tracing::warn!("{} more messages were refused (counted by reason in health)", self.untold);
-        }
-        *self = Self { told_at: now, ..Self::default() };
     }
 }
 

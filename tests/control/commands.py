@@ -135,6 +135,10 @@ def main():
         out["restart"] = asker.answers("restart")
         asker.send("restart-sensor", restart("nobody", "nobody"))
         out["nobody"] = asker.answers("nobody")
+        record = lambda name: command.Command(id=name, record=command.RecordCommand(duration_secs=2))
+        asker.send("record", record("record"))
+        asker.send("record", record("second-record"))
+        out["record"], out["second_record"] = asker.answers("record"), asker.answers("second-record")
         asker.send("record", restart("mismatch", args.sensor))
         out["mismatch"] = asker.answers("mismatch")
         for index in range(3):
