@@ -1,6 +1,8 @@
 //! One message after another: what is taken, what is refused, and that nothing of it grows.
 
 use super::*;
+use crate::modality::Modality;
+use crate::prompts::{Part, PartSource};
 use crate::publish::operator::{Ingredient, PromptSpec};
 use crate::publish::topics::Qos;
 use crate::publish::wire::{self, commands};
