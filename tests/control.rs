@@ -144,7 +144,7 @@ fn places(broker: BrokerAddress) -> Places {
     let kept = Arc::clone(&places);
     tokio::spawn(async move {
         let mut ear = ear(broker);
-        loop {
+        while Arc::strong_count(&kept) > 1 {
             if let Heard::Embedding(embedding) = ear.next().await {
                 kept.lock().unwrap().entry(embedding.sensor).or_default().push(embedding.window_index);
             }
