@@ -55,7 +55,7 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 27] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
@@ -67,6 +67,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("realfft", &["encoders"]),
     ("rubato", &["windows"]),
     ("rumqttc", &["publish"]),
+    ("rumqttc_v4", &["publish"]),
     ("rumqttd", &["publish", "daemon", "cli"]),
     ("rusqlite", &["store"]),
     ("rustix", &["time", "sensors", "telemetry", "daemon"]),

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
 pub use prompts::USUAL_P_FALSE;
-pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings};
+pub use settings::{
+    HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings, TlsFiles,
+};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +30,13 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file with the broker's password could not be read.
-    #[error("cannot read the broker's password from {path}: {source}; see [mqtt] password_file")]
-    Password {
+    /// The file of a password, certificate or key could not be read.
+    #[error("cannot read {path}: {source}; see [mqtt] {key}")]
+    Secret {
         /// The file.
         path: PathBuf,
+        /// The key that names it.
+        key: &'static str,
         /// Why.
         source: std::io::Error,
     },

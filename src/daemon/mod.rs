@@ -178,11 +178,12 @@ impl<'a> Running<'a> {
         let ended = self.threads.into_iter().map(Named::join).collect::<Vec<_>>();
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
-        if farewell.undelivered > 0 {
-            tracing::error!(
-                events = farewell.undelivered,
-                "events are lost: the broker did not take them before the stop"
-            );
+        match farewell.undelivered {
+            0 => {}
+            events if farewell.are_kept => {
+                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
+            }
+            events => tracing::error!(events, "events are lost: the broker did not take them before the stop"),
         }
         ended.into_iter().collect()
     }

@@ -2,9 +2,11 @@
 
 mod back;
 mod out;
+mod recover;
 
 pub(super) use back::hear;
-pub(super) use out::{Envelope, HealthFacts, PresenceState, SensorFacts, StatusFacts};
+pub(super) use out::{Envelope, HealthFacts, OutboxFacts, PresenceState, SensorFacts, StatusFacts};
+pub(super) use recover::crash_recovered;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated from proto/")]
 mod proto {

@@ -1,0 +1,5 @@
+//! What must outlive a restart: the only room that touches the state folder.
+//!
+//! It keeps what it is given and judges nothing.
+
+pub mod events;
