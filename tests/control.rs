@@ -133,7 +133,7 @@ impl Drop for Rover {
 
 fn ear(broker: BrokerAddress) -> Subscriber {
     let filter = "perceptd/v1/default/rover/#".to_owned();
-    Subscriber::new(SubscriberSettings { broker, credentials: None, filter })
+    Subscriber::new(SubscriberSettings { broker, credentials: None, tls: None, filter })
 }
 
 /// Every embedding's place on its sensor's grid, by sensor, as they came.
@@ -267,7 +267,7 @@ async fn commands_and_generations_keep_their_rules() {
     assert_eq!(recording.sensors().len(), 2, "{recorded}");
     assert!(recording.samples().count() > 20, "{recorded}");
     assert_eq!(out["second_record"][0]["state"], refused, "one at a time: {out}");
-    for name in ["good", "old_mqtt", "restart", "record"] {
+    for name in ["good", "old_mqtt", "restart", "record", "resend"] {
         assert_eq!(one(name).0, done, "{out}");
     }
     for (name, why) in [

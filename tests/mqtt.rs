@@ -1,15 +1,21 @@
 //! Publishing through a real mosquitto: presence, retained state, QoS, and brokers that die.
 
 mod gate;
+mod log;
 mod mosquitto;
 mod python;
 mod robot;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use perceptd::events::{EndReason, Event, Phase};
 use perceptd::pipe::Received;
-use perceptd::publish::{Class, EmbeddedBroker, Heard, Qos, RetainHandling, Subscription, TABLE, class_of};
+use perceptd::publish::{
+    Class, EmbeddedBroker, Heard, MqttVersion, Qos, RetainHandling, Subscription, TABLE, class_of,
+};
+use perceptd::store::events::StoreSettings;
 use perceptd::telemetry::DropReason;
 
 use gate::Gate;
@@ -287,6 +293,70 @@ async fn events_outlive_a_broker_that_is_killed() {
     })
     .await;
     assert_eq!(robot.stop().await.undelivered, 0);
+}
+
+#[tokio::test]
+async fn events_outlive_perceptd_where_there_is_a_state_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreSettings::new(folder.path().to_owned());
+    let crashed = Robot::start(mosquitto::nobody(), |settings| settings.store = Some(store.clone()));
+    for id in 1..=3 {
+        crashed.publisher.event(&event(id, 1, "dog")).unwrap();
+    }
+    let ended = Event { phase: Phase::End(EndReason::Quiet), ..event(1, 2, "dog") };
+    crashed.publisher.event(&ended).unwrap();
+    // What a crash leaves: the files as they are now, the store still open.
+    let left = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, left.path().join(path.file_name().unwrap())).unwrap();
+    }
+    crashed.crash().await;
+    let mosquitto = Mosquitto::start();
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let store = StoreSettings::new(left.path().to_owned());
+    let robot = Robot::start(mosquitto.address(), |settings| settings.store = Some(store));
+    let mut heard = Vec::new();
+    while heard.len() < 6 {
+        let event = ear.next_event().await;
+        heard.push((event.id.chars().last().unwrap(), event.revision, event.end_reason));
+    }
+    heard.sort();
+    let said = |id, revision, reason: &str| (id, revision, reason.to_owned());
+    let recovered = "crash_recovered";
+    assert_eq!(
+        heard,
+        [
+            said('1', 1, ""),
+            said('1', 2, "quiet"),
+            said('2', 1, ""),
+            said('2', 2, recovered),
+            said('3', 1, ""),
+            said('3', 2, recovered)
+        ]
+    );
+    assert_eq!(robot.publisher.outbox_counts().recovered, 4);
+    let resent = robot.publisher.resend(0, Some("dog")).unwrap();
+    assert!(resent.messages <= 6, "{resent:?}");
+    for _ in 0..resent.messages {
+        ear.next_event().await;
+    }
+    assert_eq!(robot.stop().await.undelivered, 0);
+}
+
+#[tokio::test]
+async fn mqtt_3_1_1_carries_it_too() {
+    let mosquitto = Mosquitto::start();
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let robot = Robot::start(mosquitto.address(), |settings| settings.version = MqttVersion::V311);
+    robot.say_embedding("front", 7);
+    robot.publisher.event(&event(1, 1, "dog")).unwrap();
+    robot.publisher.event(&event(1, 2, "dog")).unwrap();
+    assert_eq!(ear.next_status().await.state, "running");
+    assert_eq!((ear.next_event().await.revision, ear.next_event().await.revision), (1, 2));
+    let farewell = robot.stop().await;
+    assert_eq!((farewell.undelivered, farewell.said_stopped), (0, true));
+    assert_eq!(ear.next_status().await.state, "stopped");
 }
 
 #[tokio::test]

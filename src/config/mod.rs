@@ -20,7 +20,8 @@ pub use problem::Problem;
 pub use prompts::{USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
 pub use remote::{ConfigFile, REMOTE_KEYS, is_remote_key};
 pub use settings::{
-    HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings, Winner,
+    HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,
+    TlsFiles, Winner,
 };
 
 /// Why there are no settings.
@@ -34,11 +35,13 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file with the broker's password could not be read.
-    #[error("cannot read the broker's password from {path}: {source}; see [mqtt] password_file")]
-    Password {
+    /// The file of a password, certificate or key could not be read.
+    #[error("cannot read {path}: {source}; see [mqtt] {key}")]
+    Secret {
         /// The file.
         path: PathBuf,
+        /// The key that names it.
+        key: &'static str,
         /// Why.
         source: std::io::Error,
     },

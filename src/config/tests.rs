@@ -235,7 +235,7 @@ fn the_password_is_read_when_it_is_needed() {
     let folder = folder();
     let text = format!("{LEAST}[mqtt]\nusername = 'me'\npassword_file = 'password'\n");
     let settings = Settings::from_text(&text, folder.path()).unwrap();
-    assert!(matches!(settings.publish(), Err(ConfigError::Password { .. })));
+    assert!(matches!(settings.publish(), Err(ConfigError::Secret { .. })));
     std::fs::write(folder.path().join("password"), "secret\n").unwrap();
     let credentials = settings.publish().unwrap().credentials.unwrap();
     assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));

@@ -95,9 +95,17 @@ impl Commands {
                 reply(publisher, reply_to, state, what, CommandResult::Nothing);
             }
             CommandBody::Record { duration_secs } => self.record(reply_to, duration_secs, &reach),
-            CommandBody::Resend { .. } => {
-                Self::refuse(reply_to, "this perceptd keeps no events to resend".to_owned(), publisher);
-            }
+            CommandBody::Resend { from_seq, prompt } => match publisher.resend(from_seq, prompt.as_deref()) {
+                Ok(resent) => {
+                    let what = format!("{} messages are offered again", resent.messages);
+                    let oldest_seq = resent.oldest_seq.unwrap_or(0);
+                    let result = CommandResult::Resend { messages: resent.messages, oldest_seq };
+                    reply(publisher, reply_to, CommandState::Done, what, result);
+                }
+                Err(error) => {
+                    reply(publisher, reply_to, CommandState::Failed, error.to_string(), CommandResult::Nothing);
+                }
+            },
         }
     }
 

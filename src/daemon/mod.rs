@@ -109,7 +109,7 @@ pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) 
     };
     runtime.spawn(signals.watch(Arc::clone(stop)));
     let remote = remote.filter(|_| settings.remote.enabled);
-    let store = RemoteStore::open(settings.state_folder.as_deref().filter(|_| remote.is_some()))?;
+    let store = RemoteStore::open(settings.state_folder().filter(|_| remote.is_some()).as_deref())?;
     let mut boot = match &remote {
         Some(remote) => Boot::with_kept(&remote.file, settings, &store),
         None => Boot::of_file(settings),
@@ -256,11 +256,12 @@ impl<'a> Running<'a> {
         let ended = self.threads.into_iter().map(Named::join).collect::<Vec<_>>();
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
-        if farewell.undelivered > 0 {
-            tracing::error!(
-                events = farewell.undelivered,
-                "events are lost: the broker did not take them before the stop"
-            );
+        match farewell.undelivered {
+            0 => {}
+            events if farewell.are_kept => {
+                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
+            }
+            events => tracing::error!(events, "events are lost: the broker did not take them before the stop"),
         }
         failed?;
         ended.into_iter().collect()

@@ -7,7 +7,7 @@ use super::arrivals::{Arrived, RetainHandling, Subscription};
 use super::client::{ConnectSettings, Connection, Failure, Step};
 use super::heard::{Heard, HeardConfig, HeardPrompt};
 use super::topics::{Class, class_of};
-use super::{BrokerAddress, Credentials, payload_digest, wire};
+use super::{BrokerAddress, Credentials, MqttVersion, TlsSettings, payload_digest, wire};
 use crate::modality::Modality;
 
 /// One ingredient of a prompt, with the bytes of its file.
@@ -81,12 +81,15 @@ impl Operator {
     pub async fn connect(
         broker: BrokerAddress,
         credentials: Option<Credentials>,
+        tls: Option<TlsSettings>,
         fleet: &str,
     ) -> Result<Self, OperatorError> {
         let name = format!("{}:{}", broker.host, broker.port);
         let connection = Connection::new(&ConnectSettings {
             broker,
             client_id: format!("perceptd-operator-{:016x}", fastrand::u64(..)),
+            version: MqttVersion::V5,
+            tls,
             credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,

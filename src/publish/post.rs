@@ -21,8 +21,10 @@ const PACKET_OVERHEAD_BYTES: usize = 512;
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
-    /// Events that the broker did not take before the stop; they are lost, for the outbox is in memory.
+    /// Events that the broker did not take before the stop.
     pub undelivered: usize,
+    /// Whether they wait on disk for the next start; else they are lost.
+    pub are_kept: bool,
     /// Whether the broker acknowledged `stopped`.
     pub said_stopped: bool,
 }
@@ -152,7 +154,10 @@ impl Rounds {
         while self.publisher.desk().outbox().untried() > 0 && time::now() < deadline {
             self.turn(Some(deadline)).await?;
         }
-        let undelivered = self.publisher.desk().outbox().len();
+        let (undelivered, are_kept) = {
+            let desk = self.publisher.desk();
+            (desk.outbox().len(), desk.outbox().is_durable())
+        };
         let mut said_stopped = false;
         if let Link::Up { session_number, .. } = self.link {
             let deadline = time::now() + LAST_WORD;
@@ -164,7 +169,7 @@ impl Rounds {
         }
         self.receipts.abort_all();
         self.client.close(LAST_WORD).await?;
-        Ok(Farewell { undelivered, said_stopped })
+        Ok(Farewell { undelivered, are_kept, said_stopped })
     }
 }
 

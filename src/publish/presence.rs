@@ -9,7 +9,7 @@ use super::wire::{Envelope, PresenceState, StatusFacts};
 /// What this perceptd can do, as `Status.capabilities` says it.
 const CAPABILITIES: [&str; 5] = ["embedding", "joint", "event", "active", "health"];
 /// What it can do besides when it listens to topics.
-const LISTENING: [&str; 5] = ["config", "prompt", "cmd/snapshot", "cmd/restart-sensor", "cmd/record"];
+const LISTENING: [&str; 6] = ["config", "prompt", "cmd/snapshot", "cmd/restart-sensor", "cmd/resend", "cmd/record"];
 
 /// What stays the same in every status of a run.
 #[derive(Clone, Debug)]

@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::inbox::RefusalReason;
-use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
+use super::outbox::{Outbox, OutboxCounts, RecordId, Resent};
 use super::report::{CommandReply, ConfigReport, PromptReport};
 use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
 use crate::events::Event;
 use crate::modality::{Modality, SensorId};
-use crate::time::MonoTime;
+use crate::time::{self, MonoTime};
 
 /// The longest that a replay waits for the broker to take a vector.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -35,8 +35,8 @@ struct Shared {
 }
 
 impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
-        let desk = Desk::new(topics, parts, limits);
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
+        let desk = Desk::new(topics, parts, outbox);
         Self(Arc::new(Shared {
             desk: Mutex::new(desk),
             arrivals_dropped: Arc::default(),
@@ -64,7 +64,7 @@ impl Publisher {
     /// # Errors
     /// When the prompt's name cannot stand in a topic.
     pub fn event(&self, event: &Event) -> Result<RecordId, PublishError> {
-        let id = self.desk().event(event)?;
+        let id = self.desk().event(event, time::now())?;
         self.0.wake.notify_one();
         Ok(id)
     }
@@ -171,6 +171,17 @@ impl Publisher {
     #[must_use]
     pub fn outbox_len(&self) -> usize {
         self.desk().outbox().len()
+    }
+
+    /// Offers events again that the broker has taken before, or that nobody wanted: from a sequence number on, of one prompt or of
+    /// all, as far as they are still kept.
+    ///
+    /// # Errors
+    /// When the prompt's name cannot stand in a topic, or the disk does not give them.
+    pub fn resend(&self, from_seq: u64, prompt: Option<&str>) -> Result<Resent, PublishError> {
+        let resent = self.desk().resend(from_seq, prompt, time::now())?;
+        self.0.wake.notify_one();
+        Ok(resent)
     }
 
     /// Waits until there is a connection, at most `limit`; tells whether there is one. For a replay, and never from the runtime.

@@ -87,7 +87,7 @@ pub struct ConfigLedger {
 /// Why something could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {path}: {source}; see [state] folder")]
-pub struct StoreError {
+pub struct RemoteError {
     what: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -104,11 +104,11 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(state_folder: Option<&Path>) -> Result<Self, StoreError> {
+    pub fn open(state_folder: Option<&Path>) -> Result<Self, RemoteError> {
         let folder = state_folder.map(|folder| folder.join("remote"));
         if let Some(folder) = &folder {
             let prompts = folder.join("prompts");
-            fs::create_dir_all(&prompts).map_err(|source| StoreError { what: "make", path: prompts, source })?;
+            fs::create_dir_all(&prompts).map_err(|source| RemoteError { what: "make", path: prompts, source })?;
         }
         Ok(Self { folder })
     }
@@ -135,10 +135,10 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When it cannot be written; the one before is still there.
-    pub fn save_config(&self, ledger: &ConfigLedger) -> Result<(), StoreError> {
+    pub fn save_config(&self, ledger: &ConfigLedger) -> Result<(), RemoteError> {
         let Some(path) = self.path("config.json") else { return Ok(()) };
         let bytes = serde_json::to_vec(ledger).map_err(io::Error::other);
-        bytes.and_then(|bytes| replace(&path, &bytes)).map_err(|source| StoreError { what: "write", path, source })
+        bytes.and_then(|bytes| replace(&path, &bytes)).map_err(|source| RemoteError { what: "write", path, source })
     }
 
     /// The prompts that came by topic, by name, as their payloads.
@@ -151,19 +151,21 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When it cannot be written; the one before is still there.
-    pub fn save_prompt(&self, id: &str, payload: &[u8]) -> Result<(), StoreError> {
+    pub fn save_prompt(&self, id: &str, payload: &[u8]) -> Result<(), RemoteError> {
         let Some(path) = self.prompt_path(id) else { return Ok(()) };
-        replace(&path, payload).map_err(|source| StoreError { what: "write", path, source })
+        replace(&path, payload).map_err(|source| RemoteError { what: "write", path, source })
     }
 
     /// Forgets a prompt.
     ///
     /// # Errors
     /// When it is there and cannot be removed.
-    pub fn remove_prompt(&self, id: &str) -> Result<(), StoreError> {
+    pub fn remove_prompt(&self, id: &str) -> Result<(), RemoteError> {
         let Some(path) = self.prompt_path(id) else { return Ok(()) };
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError { what: "remove", path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RemoteError { what: "remove", path, source })
+            }
             _ => Ok(()),
         }
     }
@@ -172,9 +174,9 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn begin_prompt_trial(&self, id: &str, digest: &str) -> Result<(), StoreError> {
+    pub fn begin_prompt_trial(&self, id: &str, digest: &str) -> Result<(), RemoteError> {
         let Some(path) = self.trial_path(id) else { return Ok(()) };
-        replace(&path, digest.as_bytes()).map_err(|source| StoreError { what: "write", path, source })
+        replace(&path, digest.as_bytes()).map_err(|source| RemoteError { what: "write", path, source })
     }
 
     /// A prompt's trial has ended, well or not.

@@ -139,6 +139,8 @@ def main():
         asker.send("record", record("record"))
         asker.send("record", record("second-record"))
         out["record"], out["second_record"] = asker.answers("record"), asker.answers("second-record")
+        asker.send("resend", command.Command(id="resend", resend=command.ResendCommand(from_seq=1)))
+        out["resend"] = asker.answers("resend")
         asker.send("record", restart("mismatch", args.sensor))
         out["mismatch"] = asker.answers("mismatch")
         for index in range(3):

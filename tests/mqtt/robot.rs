@@ -8,9 +8,9 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading, Heard,
-    HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts, PublishSettings,
-    Publisher, Subscriber, SubscriberSettings, Subscription,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, Credentials, EmbeddingReading, Farewell, HealthReading,
+    Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
+    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription, TlsSettings,
 };
 use perceptd::space::{JointPart, Score};
 use perceptd::store::{ConfigLedger, WishState};
@@ -157,7 +157,15 @@ pub(crate) struct Ear(Subscriber);
 
 impl Ear {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
-        let settings = SubscriberSettings { broker, credentials: None, filter: ALL_ROBOTS.to_owned() };
+        Self::with(broker, None, None).await
+    }
+
+    pub(crate) async fn with(
+        broker: BrokerAddress,
+        tls: Option<TlsSettings>,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        let settings = SubscriberSettings { broker, credentials, tls, filter: ALL_ROBOTS.to_owned() };
         let mut ear = Self(Subscriber::new(settings));
         while ear.next().await != Heard::Connected {}
         ear
@@ -171,6 +179,14 @@ impl Ear {
         loop {
             if let Heard::Status(status) = self.next().await {
                 return status;
+            }
+        }
+    }
+
+    pub(crate) async fn next_event(&mut self) -> HeardEvent {
+        loop {
+            if let Heard::Event(event) = self.next().await {
+                return event;
             }
         }
     }

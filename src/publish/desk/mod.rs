@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::inbox::RefusalReason;
-use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
+use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
-use super::wire::{Envelope, HealthFacts, SensorFacts};
+use super::wire::{self, Envelope, HealthFacts, OutboxFacts, SensorFacts};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
-use crate::events::Event;
+use crate::events::{Event, Phase};
 use crate::modality::SensorId;
+use crate::store::events::Openness;
 use crate::telemetry::{DropReason, SensorReading};
 use crate::time::{MonoTime, NANOS_PER_SEC};
 
@@ -86,7 +87,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
         let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
         let first_seq = if parts.replay { 1 } else { micros.max(1) };
         Self {
@@ -102,7 +103,7 @@ impl Desk {
             refusals: BTreeMap::new(),
             session_number: 0,
             flows: BTreeMap::new(),
-            outbox: Outbox::new(limits),
+            outbox,
             is_connected: false,
             joint_replaced: 0,
             health_before: None,
@@ -125,14 +126,8 @@ impl Desk {
         if self.outbox.offered() < max_in_flight
             && let Some((id, record)) = self.outbox.offer(now)
         {
-            let message = Message {
-                class: Class::Event,
-                topic: record.topic.clone(),
-                boot_id: Arc::clone(&self.parts.timeline.boot_id),
-                seq: record.seq,
-                payload: record.payload.clone(),
-                correlation_data: None,
-            };
+            let Record { topic, boot_id, seq, payload, .. } = record;
+            let message = Message { class: Class::Event, topic, boot_id, seq, payload, correlation_data: None };
             return Some((Ticket::Record(id), message));
         }
         let (topic, flow) = self.flows.iter_mut().find(|(_, flow)| flow.waiting.is_some() && !flow.in_client)?;
@@ -175,7 +170,8 @@ impl Desk {
     /// Connection `session_number` came up: birth first, and all state again.
     pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
         self.is_connected = true;
-        self.outbox.connected();
+        self.outbox.connected(now);
+        self.tell_dropped();
         for state in self.states.values_mut() {
             state.is_said = false;
         }
@@ -224,6 +220,17 @@ impl Desk {
 
     pub(super) const fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Offers events again that the broker has taken before, of one prompt or of all.
+    pub(super) fn resend(
+        &mut self,
+        from_seq: u64,
+        prompt: Option<&str>,
+        now: MonoTime,
+    ) -> Result<Resent, PublishError> {
+        let topic = prompt.map(|prompt| self.topics.event(prompt)).transpose()?;
+        Ok(self.outbox.resend(from_seq, topic.as_deref(), now)?)
     }
 
     pub(super) const fn presence(&self) -> &Presence {
@@ -303,21 +310,44 @@ impl Desk {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
+    pub(super) fn event(&mut self, event: &Event, now: MonoTime) -> Result<RecordId, PublishError> {
         let topic = self.topics.event(&event.prompt)?;
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).event(event);
-        let record = Record { event: event.id, sensor: event.sensor.clone(), topic, seq, payload };
-        let (id, dropped) = self.outbox.accept(record);
+        let record = Record {
+            event: event.id,
+            sensor: event.sensor.clone(),
+            topic,
+            boot_id: self.boot_id(),
+            seq,
+            accepted_at: (now, self.parts.timeline.unix_nanos(now)),
+            payload,
+        };
+        let openness = if matches!(event.phase, Phase::End(_)) { Openness::Ended } else { Openness::Open };
+        let id = self.outbox.accept(record, openness);
+        self.tell_dropped();
+        Ok(id)
+    }
+
+    /// Ends an event that a run before this one has left open, by its last message.
+    pub(super) fn end_left_open(&mut self, payload: &[u8], now: MonoTime) {
+        let ended = wire::crash_recovered(payload, &self.parts.timeline);
+        if let Err(error) = ended.and_then(|event| self.event(&event, now).map_err(|error| error.to_string())) {
+            tracing::error!("an event that a crash has left open cannot be ended: {error}");
+        }
+    }
+
+    /// Counts what the outbox has dropped.
+    fn tell_dropped(&mut self) {
+        let dropped = self.outbox.take_dropped();
         if !dropped.is_empty() && self.outbox.counts().dropped == dropped.len() as u64 {
             tracing::error!(
-                "the outbox is full: the oldest events are lost until the broker takes them (counted in health)"
+                "the outbox is full, or its oldest events are too old: these are lost until the broker takes them (counted in health)"
             );
         }
-        for lost in &dropped {
-            self.parts.telemetry.sensor(&lost.sensor).count_drop(DropReason::OutboxFull);
+        for sensor in &dropped {
+            self.parts.telemetry.sensor(sensor).count_drop(DropReason::OutboxFull);
         }
-        Ok(id)
     }
 
     pub(super) fn active(&mut self, events: &[Event]) {
@@ -349,9 +379,7 @@ impl Desk {
             uptime_secs: reading.at.nanos_since(self.parts.started_at) as f64 / NANOS_PER_SEC as f64,
             cpu_nanos_in_period: reading.cpu_nanos - cpu_before,
             sensors: &sensors,
-            outbox: self.outbox.counts(),
-            outbox_waiting: self.outbox.len(),
-            outbox_bytes: self.outbox.bytes(),
+            outbox: OutboxFacts::of(&self.outbox),
             joint_replaced: self.joint_replaced,
             refusals: &self.refusals,
             arrivals_dropped,
