@@ -12,6 +12,14 @@ use crate::telemetry::SensorState;
 /// Seconds after which Home Assistant calls a state that was not said again unavailable: three health periods.
 const EXPIRE_AFTER_SECS: u32 = 30;
 
+/// What Home Assistant says on its [`birth_topic`] when it has come (back): then it wants to hear all discovery messages again.
+pub(super) const BIRTH: &[u8] = b"online";
+
+/// Where Home Assistant says whether it is there.
+pub(super) fn birth_topic(prefix: &str) -> String {
+    format!("{prefix}/status")
+}
+
 /// The names of one robot's entities and topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HomeAssistant {
@@ -86,11 +94,6 @@ impl HomeAssistant {
     /// Whether perceptd is there, as `status` says it in protobuf.
     pub(super) fn available(&self, is_there: bool) -> Said {
         Said { topic: self.available_topic(), payload: if is_there { b"online".to_vec() } else { b"offline".to_vec() } }
-    }
-
-    /// Where Home Assistant says that it has come (back): then it wants to hear all discovery messages again.
-    pub(super) fn birth_topic(prefix: &str) -> String {
-        format!("{prefix}/status")
     }
 
     /// What every entity has, and its own.

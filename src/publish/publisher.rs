@@ -8,10 +8,14 @@ use tokio::sync::Notify;
 
 use super::desk::Desk;
 use super::home_assistant::HomeAssistant;
-use super::outbox::{OutboxCounts, OutboxLimits, RecordId};
+use super::inbox::RefusalReason;
+use super::outbox::{Outbox, OutboxCounts, RecordId, Resent};
+use super::report::{CommandReply, ConfigReport, PromptReport};
 use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
 use crate::events::Event;
+use crate::modality::{Modality, SensorId};
+use crate::time::{self, MonoTime};
 
 /// The longest that a replay waits for the broker to take a vector.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,8 +36,8 @@ struct Shared {
 }
 
 impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits, home: Option<HomeAssistant>) -> Self {
-        let desk = Desk::new(topics, parts, limits, home);
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
+        let desk = Desk::new(topics, parts, outbox, home);
         Self(Arc::new(Shared {
             desk: Mutex::new(desk),
             arrivals_dropped: Arc::default(),
@@ -61,7 +65,7 @@ impl Publisher {
     /// # Errors
     /// When the prompt's name cannot stand in a topic.
     pub fn event(&self, event: &Event) -> Result<RecordId, PublishError> {
-        let id = self.desk().event(event)?;
+        let id = self.desk().event(event, time::now())?;
         self.0.wake.notify_one();
         Ok(id)
     }
@@ -86,7 +90,8 @@ impl Publisher {
 
     /// Publishes how perceptd is doing: every sensor's counters from the telemetry, the outbox, and what `reading` adds.
     pub fn health(&self, reading: &HealthReading) {
-        self.desk().health(reading);
+        let arrivals_dropped = self.arrivals_dropped();
+        self.desk().health(reading, arrivals_dropped);
         self.0.wake.notify_one();
     }
 
@@ -119,6 +124,56 @@ impl Publisher {
         Arc::clone(&self.0.arrivals_dropped)
     }
 
+    /// Publishes what became of the last wish for the config, and what is in force; retained, and said again on every connect.
+    pub fn config_reported(&self, report: &ConfigReport<'_>) {
+        self.desk().config_reported(report);
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes what became of a prompt; retained, and said again on every connect.
+    pub fn prompt_reported(&self, report: &PromptReport, at: MonoTime) {
+        if let Err(error) = self.desk().prompt_reported(report, at) {
+            tracing::error!(%error, "a prompt cannot be reported");
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes that there is no such prompt any more.
+    pub fn prompt_gone(&self, prompt: &str) {
+        if let Err(error) = self.desk().prompt_gone(prompt) {
+            tracing::error!(%error, "the end of a prompt cannot be reported");
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// Answers a command.
+    pub fn command_reply(&self, reply: &CommandReply, at: MonoTime) {
+        self.desk().command_reply(reply, at);
+        self.0.wake.notify_one();
+    }
+
+    /// The sensors that perceptd reads have changed; tells it, if they have.
+    pub fn sensors(&self, sensors: Vec<(SensorId, Modality)>, now: MonoTime) {
+        self.desk().sensors(sensors, now);
+        self.0.wake.notify_one();
+    }
+
+    /// Counts a message that is not acted on, for `health`.
+    pub fn count_refusal(&self, reason: RefusalReason) {
+        self.desk().count_refusal(reason);
+    }
+
+    /// perceptd listens to topics: the birth says so.
+    pub fn listens(&self) {
+        self.desk().listens();
+    }
+
+    /// `perceptd/v1/<fleet>/<robot>/`.
+    #[must_use]
+    pub fn root(&self) -> String {
+        self.desk().topics().root().to_owned()
+    }
+
     /// What the outbox has counted so far.
     #[must_use]
     pub fn outbox_counts(&self) -> OutboxCounts {
@@ -129,6 +184,17 @@ impl Publisher {
     #[must_use]
     pub fn outbox_len(&self) -> usize {
         self.desk().outbox().len()
+    }
+
+    /// Offers events again that the broker has taken before, or that nobody wanted: from a sequence number on, of one prompt or of
+    /// all, as far as they are still kept.
+    ///
+    /// # Errors
+    /// When the prompt's name cannot stand in a topic, or the disk does not give them.
+    pub fn resend(&self, from_seq: u64, prompt: Option<&str>) -> Result<Resent, PublishError> {
+        let resent = self.desk().resend(from_seq, prompt, time::now())?;
+        self.0.wake.notify_one();
+        Ok(resent)
     }
 
     /// Waits until there is a connection, at most `limit`; tells whether there is one. For a replay, and never from the runtime.

@@ -9,7 +9,7 @@ use super::client::{ConnectSettings, Connection, Failure, Step};
 use super::heard::Heard;
 use super::topics::class_of;
 use super::wire;
-use super::{BrokerAddress, Credentials};
+use super::{BrokerAddress, Credentials, MqttVersion, TlsSettings};
 use crate::backoff::Backoff;
 use crate::time;
 
@@ -20,6 +20,8 @@ pub struct SubscriberSettings {
     pub broker: BrokerAddress,
     /// Name and password for the broker, if it wants them.
     pub credentials: Option<Credentials>,
+    /// How to check and encrypt the connection; none is plain TCP.
+    pub tls: Option<TlsSettings>,
     /// Topic filter, such as [`super::ALL_ROBOTS`] or [`super::Topics::everything`].
     pub filter: String,
 }
@@ -39,6 +41,8 @@ impl Subscriber {
         let connection = Connection::new(&ConnectSettings {
             broker: settings.broker,
             client_id: format!("perceptd-watch-{:016x}", fastrand::u64(..)),
+            version: MqttVersion::V5,
+            tls: settings.tls,
             credentials: settings.credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,

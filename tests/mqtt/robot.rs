@@ -8,11 +8,12 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus,
-    JointReading, Post, PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
-    Subscription,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, Credentials, EmbeddingReading, Farewell, HealthReading,
+    Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
+    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription, TlsSettings,
 };
 use perceptd::space::{JointPart, Score};
+use perceptd::store::{ConfigLedger, WishState};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
@@ -116,6 +117,24 @@ impl Robot {
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
     }
 
+    /// Says that nothing came by topic yet, and that the file's prompt `dog` is looked for.
+    pub(crate) fn say_reports(&self) {
+        let (at, ledger) = (perceptd::time::now(), ConfigLedger::default());
+        let report = ConfigReport { at, ledger: &ledger, faults: &[], in_force_json: "{}", file: "perceptd.toml" };
+        self.publisher.config_reported(&report);
+        let prompt = PromptReport {
+            prompt: "dog".into(),
+            state: WishState::Applied,
+            faults: Vec::new(),
+            digest: String::new(),
+            origin: PromptOrigin::File,
+            senses: vec![Modality::Image],
+            p_false: 0.05,
+            made_of: "text:dog".to_owned(),
+        };
+        self.publisher.prompt_reported(&prompt, at);
+    }
+
     pub(crate) fn say_health(&self) {
         let at = perceptd::time::now();
         self.publisher.health(&HealthReading { at, queues: Vec::new(), memory_bytes: 1, cpu_nanos: 1 });
@@ -138,7 +157,15 @@ pub(crate) struct Ear(Subscriber);
 
 impl Ear {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
-        let settings = SubscriberSettings { broker, credentials: None, filter: ALL_ROBOTS.to_owned() };
+        Self::with(broker, None, None).await
+    }
+
+    pub(crate) async fn with(
+        broker: BrokerAddress,
+        tls: Option<TlsSettings>,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        let settings = SubscriberSettings { broker, credentials, tls, filter: ALL_ROBOTS.to_owned() };
         let mut ear = Self(Subscriber::new(settings));
         while ear.next().await != Heard::Connected {}
         ear
@@ -152,6 +179,14 @@ impl Ear {
         loop {
             if let Heard::Status(status) = self.next().await {
                 return status;
+            }
+        }
+    }
+
+    pub(crate) async fn next_event(&mut self) -> HeardEvent {
+        loop {
+            if let Heard::Event(event) = self.next().await {
+                return event;
             }
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! One task polls and never publishes. A lost connection is retried for ever with jittered back-off; the log has one line per
 //! change. The session is resumed where the broker still has it, so that a short cut neither repeats nor announces itself as a loss.
-//! The client crate itself is named in `v5` alone.
+//! The client crates are named in `v5` and `v4` alone; both are of the rumqttc-next family, the maintained continuation of rumqttc,
+//! which tells what became of each publish and whose TLS has no open advisories.
 
+mod v4;
 mod v5;
 
 use std::time::Duration;
@@ -15,13 +17,12 @@ use super::arrivals::{Arrived, Subscription};
 use super::desk::Message;
 use super::outbox::Outcome;
 use super::presence::Presence;
+use super::publisher::Publisher;
 use super::topics::Class;
-use super::{BrokerAddress, Credentials, PublishError, PublishSettings};
+use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings, home_assistant};
 use crate::backoff::Backoff;
 use crate::pipe::Sender;
 use crate::time;
-
-pub(super) use v5::Receipt;
 
 /// Largest packet either way. Said to the broker, which then drops a larger one instead of cutting the connection.
 pub(super) const MAX_PACKET_BYTES: u32 = 1 << 20;
@@ -55,6 +56,8 @@ pub(super) struct NotTaken;
 pub(super) struct ConnectSettings {
     pub(super) broker: BrokerAddress,
     pub(super) client_id: String,
+    pub(super) version: MqttVersion,
+    pub(super) tls: Option<TlsSettings>,
     pub(super) credentials: Option<Credentials>,
     pub(super) keep_alive: Duration,
     /// None ends the session with its connection.
@@ -90,22 +93,90 @@ pub(super) struct WillMessage {
     message: &'static str,
 }
 
+/// What goes to the polling half, by version.
+#[derive(Clone)]
+enum Requests {
+    V5(v5::Requests),
+    V4(v4::Requests),
+}
+
+/// The polling half, by version.
+enum Events {
+    V5(Box<v5::Events>),
+    V4(Box<v4::Events>),
+}
+
+/// A promise of what became of a publish.
+pub(super) enum Receipt {
+    V5(v5::Receipt),
+    V4(v4::Receipt),
+}
+
+impl Receipt {
+    /// Waits until it is known.
+    pub(super) async fn outcome(self) -> Outcome {
+        match self {
+            Self::V5(receipt) => receipt.outcome().await,
+            Self::V4(receipt) => receipt.outcome().await,
+        }
+    }
+}
+
 /// Both halves of a connection, for the task that polls it.
 pub(super) struct Connection {
-    requests: v5::Requests,
-    events: v5::Events,
+    requests: Requests,
+    events: Events,
 }
 
 impl Connection {
     /// Ready to connect at the first [`Self::next`].
     pub(super) fn new(settings: &ConnectSettings) -> Self {
-        let (requests, events) = v5::open(settings);
-        Self { requests, events }
+        match settings.version {
+            MqttVersion::V5 => {
+                let (requests, events) = v5::open(settings);
+                Self { requests: Requests::V5(requests), events: Events::V5(Box::new(events)) }
+            }
+            MqttVersion::V311 => {
+                let (requests, events) = v4::open(settings);
+                Self { requests: Requests::V4(requests), events: Events::V4(Box::new(events)) }
+            }
+        }
     }
 
     /// The next thing that happens; connects if need be. After a failure it may be called again.
     pub(super) async fn next(&mut self) -> Result<Step, Failure> {
-        self.events.next().await
+        match &mut self.events {
+            Events::V5(events) => events.next().await,
+            Events::V4(events) => events.next().await,
+        }
+    }
+
+    fn set_will(&mut self, will: WillMessage) {
+        match &mut self.events {
+            Events::V5(events) => events.set_will(will),
+            Events::V4(events) => events.set_will(will),
+        }
+    }
+
+    /// From now on the broker may have our session: resume it, or a short cut would set off the will.
+    fn resume_session(&mut self) {
+        match &mut self.events {
+            Events::V5(events) => events.resume_session(),
+            // There the will speaks at once, and a session would stay for ever.
+            Events::V4(_) => {}
+        }
+    }
+
+    /// Publishes as `class` says, without waiting for the acknowledgement.
+    ///
+    /// # Errors
+    /// Why the client does not take it.
+    pub(super) fn try_publish_as(&self, class: Class, topic: String, payload: Vec<u8>) -> Result<(), String> {
+        let message = Message { class, topic, boot_id: "".into(), seq: 0, payload, correlation_data: None };
+        match self.requests.try_publish(&message) {
+            Ok(_receipt) => Ok(()),
+            Err(NotTaken) => Err("too much waits to be sent".to_owned()),
+        }
     }
 
     /// Subscribes, without waiting for the answer.
@@ -113,13 +184,16 @@ impl Connection {
     /// # Errors
     /// Why the client does not take it.
     pub(super) fn try_subscribe(&self, subscriptions: &[Subscription]) -> Result<(), String> {
-        self.requests.try_subscribe(subscriptions)
+        match &self.requests {
+            Requests::V5(requests) => requests.try_subscribe(subscriptions),
+            Requests::V4(requests) => requests.try_subscribe(subscriptions),
+        }
     }
 }
 
 /// The client and the task that polls it.
 pub(super) struct Client {
-    requests: v5::Requests,
+    requests: Requests,
     poll: JoinHandle<()>,
     link: watch::Receiver<Link>,
 }
@@ -145,7 +219,10 @@ impl Will {
 /// What to subscribe to on every connect, and where arrivals go.
 pub(super) struct Ear {
     pub(super) subscriptions: Vec<Subscription>,
-    pub(super) output: Sender<Arrived>,
+    /// The inbox, if there is one.
+    pub(super) output: Option<Sender<Arrived>>,
+    /// Where Home Assistant says that it came, and who wants to know.
+    pub(super) home: Option<(String, Publisher)>,
 }
 
 impl Client {
@@ -154,6 +231,8 @@ impl Client {
         let connection = Connection::new(&ConnectSettings {
             broker: settings.broker.clone(),
             client_id: format!("perceptd-{}-{}", settings.fleet, settings.robot),
+            version: settings.version,
+            tls: settings.tls.clone(),
             credentials: settings.credentials.clone(),
             keep_alive: settings.keep_alive,
             session_expiry: Some(settings.session_expiry),
@@ -197,7 +276,10 @@ impl Client {
     /// # Errors
     /// When the client has no room.
     pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
-        self.requests.try_publish(message)
+        match &self.requests {
+            Requests::V5(requests) => requests.try_publish(message).map(Receipt::V5),
+            Requests::V4(requests) => requests.try_publish(message).map(Receipt::V4),
+        }
     }
 
     /// Says DISCONNECT, if there is a connection, and ends the polling task within `limit`.
@@ -206,7 +288,11 @@ impl Client {
     /// When the polling task panicked.
     pub(super) async fn close(mut self, limit: Duration) -> Result<(), PublishError> {
         let is_up = self.link() != Link::Down;
-        let is_leaving = is_up && self.requests.try_disconnect(limit);
+        let is_leaving = is_up
+            && match &self.requests {
+                Requests::V5(requests) => requests.try_disconnect(limit),
+                Requests::V4(requests) => requests.try_disconnect(limit),
+            };
         let joined = if is_leaving { tokio::time::timeout(limit * 2, &mut self.poll).await.ok() } else { None };
         let joined = if let Some(joined) = joined {
             joined
@@ -226,6 +312,31 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.poll.abort();
     }
+}
+
+/// Why a login failed, for people.
+const BAD_LOGIN: &str =
+    "the broker refuses the login: look at [mqtt] username and password_file, or at the broker's access rules";
+
+/// A failure of TLS in words that say what to do; others as they are.
+fn explain(why: &str) -> String {
+    let says = |word: &str| why.contains(word);
+    let what = if says("UnknownIssuer") {
+        "the broker's certificate is not signed by the CA in [mqtt] ca_file"
+    } else if says("Expired") || says("certificate expired") {
+        "the broker's certificate has expired, or this machine's clock is wrong"
+    } else if says("NotValidYet") {
+        "the broker's certificate is not valid yet, or this machine's clock is wrong"
+    } else if says("NotValidForName") || says("not valid for name") {
+        "the broker's certificate is for another name than [mqtt] host"
+    } else if says("No valid CA") {
+        "there is no certificate in [mqtt] ca_file"
+    } else if says("CertificateRequired") {
+        "the broker wants a client certificate: set [mqtt] client_cert_file and client_key_file"
+    } else {
+        return why.to_owned();
+    };
+    format!("{what} ({why})")
 }
 
 /// The TCP connection to `address`, which notices a peer that is gone.
@@ -252,7 +363,7 @@ struct Polling {
 
 impl Polling {
     async fn run(mut self) {
-        self.connection.events.set_will(self.will.of(self.session_number));
+        self.connection.set_will(self.will.of(self.session_number));
         loop {
             match self.connection.next().await {
                 Ok(Step::Connected { receive_maximum, max_packet_bytes }) => {
@@ -275,8 +386,7 @@ impl Polling {
         tracing::info!("connected to the broker at {}", self.broker);
         self.trouble.clear();
         self.connected_at = Some(time::now());
-        // From now on the broker may have our session: resume it, or a short cut would set off the will.
-        self.connection.events.resume_session();
+        self.connection.resume_session();
         if let Some(ear) = &self.ear
             && let Err(why) = self.connection.try_subscribe(&ear.subscriptions)
         {
@@ -293,11 +403,16 @@ impl Polling {
     }
 
     fn hand_on(&mut self, arrived: Arrived) {
-        // An inbox that is gone listens to nothing more.
-        if let Some(ear) = &self.ear
-            && ear.output.send(arrived).is_err()
-        {
-            self.ear = None;
+        let Some(ear) = &mut self.ear else { return };
+        match (&ear.home, &ear.output) {
+            (Some((topic, publisher)), _) if *topic == arrived.topic => {
+                if arrived.payload == home_assistant::BIRTH {
+                    publisher.home_assistant_came();
+                }
+            }
+            // An inbox that is gone listens to nothing more.
+            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
+            _ => {}
         }
     }
 
@@ -313,6 +428,6 @@ impl Polling {
             why.clone_into(&mut self.trouble);
         }
         self.session_number += 1;
-        self.connection.events.set_will(self.will.of(self.session_number));
+        self.connection.set_will(self.will.of(self.session_number));
     }
 }

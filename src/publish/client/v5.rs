@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{
-    ConnAckProperties, LastWill, LastWillProperties, Packet, PubAckReason, Publish, PublishProperties,
-    RetainForwardRule, SubscribeReasonCode,
+    ConnAckProperties, ConnectReturnCode, LastWill, LastWillProperties, Packet, PubAckReason, Publish,
+    PublishProperties, RetainForwardRule, SubscribeReasonCode,
 };
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishNotice, PublishNoticeError, PublishOptions,
-    PublishResult, SubscribeFilterInput,
+    PublishResult, SubscribeFilterInput, TlsConfiguration, Transport,
 };
 
 use super::{
     CONTENT_TYPE, ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage,
-    content_type,
+    content_type, explain,
 };
 use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
 use crate::publish::topics::Qos;
@@ -32,6 +32,10 @@ pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
     options.set_socket_connector(|address, _| super::connect(address));
     if let Some(credentials) = &settings.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());
+    }
+    if let Some(tls) = &settings.tls {
+        let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple { ca, alpn: None, client_auth }));
     }
     let (requests, events) = AsyncClient::builder(options).capacity(REQUESTS).build();
     (Requests(requests), Events(events))
@@ -99,7 +103,8 @@ impl Events {
             Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(publish)),
             Ok(_) => Step::Other,
             Err(ConnectionError::RequestsDone) => Step::Ended,
-            Err(error) => return Err(Failure(error.to_string())),
+            Err(ConnectionError::ConnectionRefused(code)) => return Err(Failure(refusal(code))),
+            Err(error) => return Err(Failure(explain(&error.to_string()))),
         })
     }
 
@@ -119,6 +124,16 @@ impl Events {
     /// From now on the broker may have our session: resume it.
     pub(super) const fn resume_session(&mut self) {
         self.0.options.set_clean_start(false);
+    }
+}
+
+fn refusal(code: ConnectReturnCode) -> String {
+    match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => super::BAD_LOGIN.to_owned(),
+        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
+            "the broker does not speak MQTT 5: set [mqtt] version = \"3.1.1\"".to_owned()
+        }
+        other => format!("the broker refuses the connection: {other:?}"),
     }
 }
 
@@ -151,7 +166,7 @@ fn arrived(publish: Publish) -> Arrived {
 pub(in crate::publish) struct Receipt(PublishNotice);
 
 impl Receipt {
-    pub(in crate::publish) async fn outcome(self) -> Outcome {
+    pub(super) async fn outcome(self) -> Outcome {
         match self.0.wait_async().await {
             Ok(PublishResult::Qos0Flushed) => Outcome::Delivered,
             Ok(PublishResult::Qos1(ack)) => match ack.reason {

@@ -4,19 +4,22 @@
 //! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
 mod home;
+mod reported;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use self::home::Home;
 use super::home_assistant::HomeAssistant;
-use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
+use super::inbox::RefusalReason;
+use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
-use super::wire::{Envelope, HealthFacts, SensorFacts};
+use super::wire::{self, Envelope, HealthFacts, OutboxFacts, SensorFacts};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
-use crate::events::Event;
+use crate::events::{Event, Phase};
 use crate::modality::SensorId;
+use crate::store::events::Openness;
 use crate::telemetry::{DropReason, SensorReading};
 use crate::time::{MonoTime, NANOS_PER_SEC};
 
@@ -76,6 +79,9 @@ pub(super) struct Desk {
     replies: BTreeMap<u64, Reply>,
     next_reply: u64,
     replies_dropped: u64,
+    /// Messages of topics that were not acted on.
+    refusals: BTreeMap<RefusalReason, u64>,
+    session_number: u64,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
@@ -85,7 +91,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits, home: Option<HomeAssistant>) -> Self {
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
         let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
         let first_seq = if parts.replay { 1 } else { micros.max(1) };
         Self {
@@ -98,8 +104,10 @@ impl Desk {
             replies: BTreeMap::new(),
             next_reply: 0,
             replies_dropped: 0,
+            refusals: BTreeMap::new(),
+            session_number: 0,
             flows: BTreeMap::new(),
-            outbox: Outbox::new(limits),
+            outbox,
             is_connected: false,
             joint_replaced: 0,
             health_before: None,
@@ -123,14 +131,8 @@ impl Desk {
         if self.outbox.offered() < max_in_flight
             && let Some((id, record)) = self.outbox.offer(now)
         {
-            let message = Message {
-                class: Class::Event,
-                topic: record.topic.clone(),
-                boot_id: Arc::clone(&self.parts.timeline.boot_id),
-                seq: record.seq,
-                payload: record.payload.clone(),
-                correlation_data: None,
-            };
+            let Record { topic, boot_id, seq, payload, .. } = record;
+            let message = Message { class: Class::Event, topic, boot_id, seq, payload, correlation_data: None };
             return Some((Ticket::Record(id), message));
         }
         let (topic, flow) = self.flows.iter_mut().find(|(_, flow)| flow.waiting.is_some() && !flow.in_client)?;
@@ -173,13 +175,19 @@ impl Desk {
     /// Connection `session_number` came up: birth first, and all state again.
     pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
         self.is_connected = true;
-        self.outbox.connected();
+        self.outbox.connected(now);
+        self.tell_dropped();
         for state in self.states.values_mut() {
             state.is_said = false;
         }
+        self.session_number = session_number;
+        self.say_birth(now);
+    }
+
+    fn say_birth(&mut self, now: MonoTime) {
         let topic = self.topics.status();
         let seq = self.next_seq(&topic);
-        let payload = self.presence.running(session_number, seq, now);
+        let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
         self.home_available(true);
     }
@@ -219,6 +227,17 @@ impl Desk {
 
     pub(super) const fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Offers events again that the broker has taken before, of one prompt or of all.
+    pub(super) fn resend(
+        &mut self,
+        from_seq: u64,
+        prompt: Option<&str>,
+        now: MonoTime,
+    ) -> Result<Resent, PublishError> {
+        let topic = prompt.map(|prompt| self.topics.event(prompt)).transpose()?;
+        Ok(self.outbox.resend(from_seq, topic.as_deref(), now)?)
     }
 
     pub(super) const fn presence(&self) -> &Presence {
@@ -298,21 +317,44 @@ impl Desk {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
+    pub(super) fn event(&mut self, event: &Event, now: MonoTime) -> Result<RecordId, PublishError> {
         let topic = self.topics.event(&event.prompt)?;
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).event(event);
-        let record = Record { event: event.id, sensor: event.sensor.clone(), topic, seq, payload };
-        let (id, dropped) = self.outbox.accept(record);
+        let record = Record {
+            event: event.id,
+            sensor: event.sensor.clone(),
+            topic,
+            boot_id: self.boot_id(),
+            seq,
+            accepted_at: (now, self.parts.timeline.unix_nanos(now)),
+            payload,
+        };
+        let openness = if matches!(event.phase, Phase::End(_)) { Openness::Ended } else { Openness::Open };
+        let id = self.outbox.accept(record, openness);
+        self.tell_dropped();
+        Ok(id)
+    }
+
+    /// Ends an event that a run before this one has left open, by its last message.
+    pub(super) fn end_left_open(&mut self, payload: &[u8], now: MonoTime) {
+        let ended = wire::crash_recovered(payload, &self.parts.timeline);
+        if let Err(error) = ended.and_then(|event| self.event(&event, now).map_err(|error| error.to_string())) {
+            tracing::error!("an event that a crash has left open cannot be ended: {error}");
+        }
+    }
+
+    /// Counts what the outbox has dropped.
+    fn tell_dropped(&mut self) {
+        let dropped = self.outbox.take_dropped();
         if !dropped.is_empty() && self.outbox.counts().dropped == dropped.len() as u64 {
             tracing::error!(
-                "the outbox is full: the oldest events are lost until the broker takes them (counted in health)"
+                "the outbox is full, or its oldest events are too old: these are lost until the broker takes them (counted in health)"
             );
         }
-        for lost in &dropped {
-            self.parts.telemetry.sensor(&lost.sensor).count_drop(DropReason::OutboxFull);
+        for sensor in &dropped {
+            self.parts.telemetry.sensor(sensor).count_drop(DropReason::OutboxFull);
         }
-        Ok(id)
     }
 
     pub(super) fn active(&mut self, events: &[Event]) {
@@ -323,7 +365,7 @@ impl Desk {
         self.home_active(events);
     }
 
-    pub(super) fn health(&mut self, reading: &HealthReading) {
+    pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
         let topic = self.topics.health();
         let seq = self.next_seq(&topic);
         let (at_before, cpu_before, sensors_before) =
@@ -345,10 +387,11 @@ impl Desk {
             uptime_secs: reading.at.nanos_since(self.parts.started_at) as f64 / NANOS_PER_SEC as f64,
             cpu_nanos_in_period: reading.cpu_nanos - cpu_before,
             sensors: &sensors,
-            outbox: self.outbox.counts(),
-            outbox_waiting: self.outbox.len(),
-            outbox_bytes: self.outbox.bytes(),
+            outbox: OutboxFacts::of(&self.outbox),
             joint_replaced: self.joint_replaced,
+            refusals: &self.refusals,
+            arrivals_dropped,
+            replies_dropped: self.replies_dropped,
         });
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));

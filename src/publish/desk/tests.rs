@@ -8,6 +8,7 @@ use crate::events::{EndReason, Phase};
 use crate::geometry::PixelBox;
 use crate::modality::Modality;
 use crate::publish::heard::Heard;
+use crate::publish::outbox::OutboxLimits;
 use crate::publish::publisher::Publisher;
 use crate::publish::{QueueReading, wire};
 use crate::space::JointPart;
@@ -37,7 +38,7 @@ fn parts(replay: bool) -> PublishParts {
 fn publisher() -> (Publisher, Telemetry) {
     let parts = parts(true);
     let telemetry = parts.telemetry.clone();
-    (Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, OutboxLimits::default()), telemetry)
+    (Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, Outbox::new(OutboxLimits::default())), telemetry)
 }
 
 fn say_embedding(publisher: &Publisher, sensor: &str, window_index: u64) {
@@ -47,7 +48,7 @@ fn say_embedding(publisher: &Publisher, sensor: &str, window_index: u64) {
         sensor: &id(sensor),
         window_index,
         span: Span { start: MonoTime::from_nanos(10), end: MonoTime::from_nanos(30) },
-        presence: WindowPresence { count: 5, expected: 6, longest_gap_secs: 0.1, skew_secs: 0.0 },
+        presence: WindowPresence { count: 5, expected: 6, longest_gap_secs: 0.1, ..WindowPresence::default() },
         embedding: &embedding,
     });
 }
@@ -126,7 +127,8 @@ fn birth_comes_first_and_state_is_said_again_on_every_connect() {
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };
         assert_eq!((status.state.as_str(), status.session_number, status.dim), ("running", session, 3));
         assert!(matches!(heard[1].1, Heard::Active(_)), "{heard:?}");
-        assert_eq!(heard.len(), if session == 5 { 3 } else { 2 }, "the event goes once: {heard:?}");
+        // The broker may have died with the event that it had just acknowledged.
+        assert!(matches!(&heard[2..], [(_, Heard::Event(_))]), "{heard:?}");
     }
     assert!(publisher.desk().is_state_said());
 }
@@ -251,7 +253,8 @@ fn health_gives_rates_over_its_own_period() {
 #[test]
 fn numbers_start_at_one_in_a_replay_and_at_the_start_time_live() {
     for (replay, first) in [(true, 1), (false, 7_000)] {
-        let publisher = Publisher::new(Topics::new("f", "robot").unwrap(), parts(replay), OutboxLimits::default());
+        let publisher =
+            Publisher::new(Topics::new("f", "robot").unwrap(), parts(replay), Outbox::new(OutboxLimits::default()));
         publisher.desk().connected(1, NOW);
         let heard = drain(&publisher);
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };

@@ -1,0 +1,105 @@
+//! Sensors, one file a family, or the recording in their place.
+
+mod camera;
+mod imu;
+mod microphone;
+mod serial_port;
+mod thermal_array;
+
+use std::path::Path;
+
+use super::resolve::{HOP_SECS, topic_name};
+use super::section::Section;
+use super::settings::{HopSettings, ReplaySettings, SourceSettings};
+use crate::modality::SensorId;
+use crate::recording::Speed;
+use crate::sensors::{DriverSettings, SensorSettings};
+
+const DRIVERS: [&str; 12] = [
+    "v4l",
+    "nokhwa",
+    "microphone",
+    "witmotion",
+    "mavlink",
+    "iio",
+    "text_line",
+    "vectornav",
+    "xsens",
+    "bno08x_rvc",
+    "gy_mcu90640",
+    "serial_array",
+];
+
+/// `[sensors.*]` or `[replay]`, and the sensors that are turned off.
+pub(super) fn source(
+    file: &mut Section<'_>,
+    folder: &Path,
+    windows: &mut HopSettings,
+) -> (SourceSettings, Vec<SensorSettings>) {
+    let (has_sensors, has_replay) = (file.has("sensors"), file.has("replay"));
+    if has_sensors && has_replay {
+        file.problem("[replay] stands in the place of [sensors]: leave one of them out");
+    }
+    let (sensors, off) = sensors(file, windows);
+    let mut replay_section = file.section("replay");
+    if has_replay {
+        return (SourceSettings::Replay(replay(&mut replay_section, folder)), Vec::new());
+    }
+    if !has_sensors {
+        file.missing("sensors", "add a [sensors.<name>] section, or [replay] with a recording");
+    }
+    (SourceSettings::Sensors(sensors), off)
+}
+
+/// The sensors that are on, and those that are off.
+fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> (Vec<SensorSettings>, Vec<SensorSettings>) {
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for (name, mut section) in file.named_sections("sensors") {
+        let id = SensorId::new(&name);
+        if let Err(what) = topic_name(&name) {
+            section.problem(what);
+        }
+        let enabled = section.flag("enabled").unwrap_or(true);
+        let hop_secs = section.number("hop_secs", HOP_SECS);
+        let time_offset_ms = section.number("time_offset_ms", -10_000.0..=10_000.0).unwrap_or(0.0);
+        let driver = driver(&mut section);
+        if let (Ok(id), Some(driver)) = (id, driver) {
+            if let Some(hop_secs) = hop_secs {
+                windows.by_sensor_secs.insert(id.clone(), hop_secs);
+            }
+            let list = if enabled { &mut on } else { &mut off };
+            list.push(SensorSettings { id, time_offset_ms, driver });
+        }
+    }
+    (on, off)
+}
+
+fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
+    if !section.has("driver") {
+        section.missing("driver", &format!("one of {}", DRIVERS.join(", ")));
+    }
+    let Some(driver) = section.word("driver", &DRIVERS) else {
+        section.forget_rest();
+        return None;
+    };
+    Some(match driver {
+        "v4l" => DriverSettings::Camera(camera::v4l(section)?),
+        "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
+        "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
+        "gy_mcu90640" => DriverSettings::ThermalArray(thermal_array::gy_mcu90640(section)?),
+        "serial_array" => DriverSettings::ThermalArray(thermal_array::serial_array(section)?),
+        imu => DriverSettings::Imu(imu::imu(imu, section)?),
+    })
+}
+
+fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {
+    if !section.has("recording") {
+        section.missing("recording", "an MCAP file");
+    }
+    let recording = section.file("recording", folder, "an MCAP file").unwrap_or_default();
+    let speed = match section.word_or_number("speed", "max", 0.01..=1000.0) {
+        Some(times) => times.map_or(Speed::Max, Speed::Real),
+        None => Speed::Real(1.0),
+    };
+    ReplaySettings { recording, speed, repeat: section.flag("loop").unwrap_or(false) }
+}
