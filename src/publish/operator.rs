@@ -82,13 +82,14 @@ impl Operator {
         broker: BrokerAddress,
         credentials: Option<Credentials>,
         tls: Option<TlsSettings>,
+        version: MqttVersion,
         fleet: &str,
     ) -> Result<Self, OperatorError> {
         let name = format!("{}:{}", broker.host, broker.port);
         let connection = Connection::new(&ConnectSettings {
             broker,
             client_id: format!("perceptd-operator-{:016x}", fastrand::u64(..)),
-            version: MqttVersion::V5,
+            version,
             tls,
             credentials,
             keep_alive: Duration::from_secs(8),

@@ -100,6 +100,15 @@ enum Requests {
     V4(v4::Requests),
 }
 
+impl Requests {
+    fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
+        match self {
+            Self::V5(requests) => requests.try_publish(message).map(Receipt::V5),
+            Self::V4(requests) => requests.try_publish(message).map(Receipt::V4),
+        }
+    }
+}
+
 /// The polling half, by version.
 enum Events {
     V5(Box<v5::Events>),
@@ -276,10 +285,7 @@ impl Client {
     /// # Errors
     /// When the client has no room.
     pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
-        match &self.requests {
-            Requests::V5(requests) => requests.try_publish(message).map(Receipt::V5),
-            Requests::V4(requests) => requests.try_publish(message).map(Receipt::V4),
-        }
+        self.requests.try_publish(message)
     }
 
     /// Says DISCONNECT, if there is a connection, and ends the polling task within `limit`.
