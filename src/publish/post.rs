@@ -86,8 +86,9 @@ impl Post {
             (desk.presence().clone(), desk.topics().status())
         };
         let will = Will { presence, topic, delay: self.settings.will_delay };
+        let ear = self.ear();
         Rounds {
-            client: Client::start(&self.settings, will, self.ear(), first_session),
+            client: Client::start(&self.settings, will, ear, first_session),
             publisher: self.publisher.clone(),
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,
