@@ -3,7 +3,7 @@
 //! Messages lie on the shelf, on disk or in memory; here is only which may be offered when. Bounded by count, bytes and age: the
 //! oldest goes first and is counted. A record waits only behind earlier records of its own event, so live events do not queue behind
 //! a backlog. What the broker has taken stays on the shelf for a while: it is offered again on request, and by itself when the
-//! connection broke within a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
+//! connection broke within half a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
 //! not know the client, and time comes in.
 
 mod shelf;
@@ -20,7 +20,7 @@ use crate::time::{MonoTime, NANOS_PER_SEC};
 use shelf::{Card, Shelf, card};
 
 /// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next.
-const UNCERTAIN: Duration = Duration::from_secs(1);
+const UNCERTAIN: Duration = Duration::from_millis(500);
 /// 2020: a wall clock before it has not been set yet and says nothing about a message's age.
 const CLOCK_IS_SET_UNIX_NANOS: i64 = 1_577_836_800 * NANOS_PER_SEC;
 
@@ -280,7 +280,7 @@ impl Outbox {
     }
 
     /// A connection came up: what waits now is backlog, what is accepted from now on goes before it. What was acknowledged in the
-    /// last second of the connection before is offered again.
+    /// last moments of the connection before is offered again.
     pub fn connected(&mut self, now: MonoTime) {
         self.backlog_below = self.next_id;
         self.backlog.append(&mut self.live);
