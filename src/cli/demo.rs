@@ -60,8 +60,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    let subscriber =
-        SubscriberSettings { broker: broker.address(), credentials: None, tls: None, filter: ALL_ROBOTS.to_owned() };
+    let subscriber = SubscriberSettings { broker: broker.address(), credentials: None, filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
     runtime.block_on(watch.run())?;

@@ -20,8 +20,6 @@ pub struct SubscriberSettings {
     pub broker: BrokerAddress,
     /// Name and password for the broker, if it wants them.
     pub credentials: Option<Credentials>,
-    /// How to check and encrypt the connection; none is plain TCP.
-    pub tls: Option<TlsSettings>,
     /// Topic filter, such as [`super::ALL_ROBOTS`] or [`super::Topics::everything`].
     pub filter: String,
 }
@@ -35,14 +33,20 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Ready to connect at the first [`Self::next`].
+    /// Ready to connect at the first [`Self::next`], over plain TCP.
     #[must_use]
     pub fn new(settings: SubscriberSettings) -> Self {
+        Self::over(settings, None)
+    }
+
+    /// The same, over TLS if there are settings for it.
+    #[must_use]
+    pub fn over(settings: SubscriberSettings, tls: Option<TlsSettings>) -> Self {
         let connection = Connection::new(&ConnectSettings {
             broker: settings.broker,
             client_id: format!("perceptd-watch-{:016x}", fastrand::u64(..)),
             version: MqttVersion::V5,
-            tls: settings.tls,
+            tls,
             credentials: settings.credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,

@@ -68,10 +68,10 @@ impl Source {
     }
 
     /// Ends what is open.
-    fn end(mut self) {
-        for event in &mut self.open {
+    fn end(&mut self) {
+        for mut event in self.open.drain(..) {
             event.revision = event.revision.max(MESSAGES_OF_AN_EVENT - 1);
-            advance(&self.publisher, event);
+            advance(&self.publisher, &mut event);
         }
     }
 }
@@ -174,8 +174,8 @@ async fn main() {
     for _ in 0..arguments.backlog {
         source.step();
     }
+    source.end();
     source.prompt = "live";
-    source.open.clear();
     let period = 1_000_000_000 / i64::from(arguments.rate.max(1));
     let (mut due, mut told) = (now(), MonoTime::default());
     while !stopping.load(Ordering::Relaxed) {

@@ -165,8 +165,8 @@ impl Ear {
         tls: Option<TlsSettings>,
         credentials: Option<Credentials>,
     ) -> Self {
-        let settings = SubscriberSettings { broker, credentials, tls, filter: ALL_ROBOTS.to_owned() };
-        let mut ear = Self(Subscriber::new(settings));
+        let settings = SubscriberSettings { broker, credentials, filter: ALL_ROBOTS.to_owned() };
+        let mut ear = Self(Subscriber::over(settings, tls));
         while ear.next().await != Heard::Connected {}
         ear
     }

@@ -5,6 +5,7 @@
 //! The client crates are named in `v5` and `v4` alone; both are of the rumqttc-next family, the maintained continuation of rumqttc,
 //! which tells what became of each publish and whose TLS has no open advisories.
 
+mod polling;
 mod v4;
 mod v5;
 
@@ -19,10 +20,11 @@ use super::outbox::Outcome;
 use super::presence::Presence;
 use super::publisher::Publisher;
 use super::topics::Class;
-use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings, home_assistant};
+use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings};
 use crate::backoff::Backoff;
 use crate::pipe::Sender;
 use crate::time;
+use polling::Polling;
 
 /// Largest packet either way. Said to the broker, which then drops a larger one instead of cutting the connection.
 pub(super) const MAX_PACKET_BYTES: u32 = 1 << 20;
@@ -32,8 +34,6 @@ const REQUESTS: usize = 256;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Sent data that nobody acknowledges for so long ends the connection. Vectors that flow keep MQTT's own keep-alive from asking.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// A connection that lasted so long was a good one: the next attempt starts with the shortest wait.
-const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The registered media type of protobuf (RFC 9996).
 const CONTENT_TYPE: &str = "application/protobuf";
 
@@ -351,89 +351,4 @@ async fn connect(address: String) -> std::io::Result<tokio::net::TcpStream> {
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(stream)
-}
-
-/// The task that polls.
-struct Polling {
-    connection: Connection,
-    link: watch::Sender<Link>,
-    backoff: Backoff,
-    will: Will,
-    ear: Option<Ear>,
-    session_number: u64,
-    broker: String,
-    /// The trouble that was logged last; empty when all is well.
-    trouble: String,
-    connected_at: Option<time::MonoTime>,
-}
-
-impl Polling {
-    async fn run(mut self) {
-        self.connection.set_will(self.will.of(self.session_number));
-        loop {
-            match self.connection.next().await {
-                Ok(Step::Connected { receive_maximum, max_packet_bytes }) => {
-                    self.connected(receive_maximum, max_packet_bytes);
-                }
-                Ok(Step::Subscribed { refused: Some(why) }) => self.not_subscribed(&why),
-                Ok(Step::Arrived(arrived)) => self.hand_on(arrived),
-                Ok(Step::Subscribed { refused: None } | Step::Other) => {}
-                Ok(Step::Ended) => return,
-                Err(Failure(why)) => {
-                    self.lost(&why);
-                    let wait = self.backoff.next_wait();
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-    }
-
-    fn connected(&mut self, receive_maximum: u16, max_packet_bytes: u32) {
-        tracing::info!("connected to the broker at {}", self.broker);
-        self.trouble.clear();
-        self.connected_at = Some(time::now());
-        self.connection.resume_session();
-        if let Some(ear) = &self.ear
-            && let Err(why) = self.connection.try_subscribe(&ear.subscriptions)
-        {
-            self.not_subscribed(&why);
-        }
-        self.link.send_replace(Link::Up { session_number: self.session_number, receive_maximum, max_packet_bytes });
-    }
-
-    fn not_subscribed(&self, why: &str) {
-        tracing::warn!(
-            "nothing can be set by topic: the broker at {} refuses a subscription ({why}); its access rules may forbid it",
-            self.broker
-        );
-    }
-
-    fn hand_on(&mut self, arrived: Arrived) {
-        let Some(ear) = &mut self.ear else { return };
-        match (&ear.home, &ear.output) {
-            (Some((topic, publisher)), _) if *topic == arrived.topic => {
-                if arrived.payload == home_assistant::BIRTH {
-                    publisher.home_assistant_came();
-                }
-            }
-            // An inbox that is gone listens to nothing more.
-            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
-            _ => {}
-        }
-    }
-
-    fn lost(&mut self, why: &str) {
-        self.link.send_replace(Link::Down);
-        if let Some(since) = self.connected_at.take()
-            && time::now() >= since + GOOD_CONNECTION
-        {
-            self.backoff.reset();
-        }
-        if self.trouble != why {
-            tracing::warn!("no connection to the broker at {}, trying again: {why}", self.broker);
-            why.clone_into(&mut self.trouble);
-        }
-        self.session_number += 1;
-        self.connection.set_will(self.will.of(self.session_number));
-    }
 }

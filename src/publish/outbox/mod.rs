@@ -3,121 +3,27 @@
 //! Messages lie on the shelf, on disk or in memory; here is only which may be offered when. Bounded by count, bytes and age: the
 //! oldest goes first and is counted. A record waits only behind earlier records of its own event, so live events do not queue behind
 //! a backlog. What the broker has taken stays on the shelf for a while: it is offered again on request, and by itself when the
-//! connection broke within a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
+//! connection broke within half a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
 //! not know the client, and time comes in.
 
+mod record;
 mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::modality::SensorId;
 use crate::store::events::{EventStore, Fate, Left, Openness, StoreError};
-use crate::time::{MonoTime, NANOS_PER_SEC};
+use crate::time::MonoTime;
+use record::aged;
 use shelf::{Card, Shelf, card};
 
+pub use record::{OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
+
 /// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next.
-const UNCERTAIN: Duration = Duration::from_secs(1);
-/// 2020: a wall clock before it has not been set yet and says nothing about a message's age.
-const CLOCK_IS_SET_UNIX_NANOS: i64 = 1_577_836_800 * NANOS_PER_SEC;
-
-/// Bounds of the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutboxLimits {
-    /// Records held at most.
-    pub max_records: usize,
-    /// Bytes of payload held at most.
-    pub max_bytes: usize,
-    /// A record that waited longer is dropped.
-    pub max_age: Duration,
-    /// How long a record is offered again after the broker first said that nobody subscribes, or refused it.
-    pub retry_for: Duration,
-    /// Wait between such offers.
-    pub retry_every: Duration,
-}
-
-impl Default for OutboxLimits {
-    fn default() -> Self {
-        Self {
-            max_records: 100_000,
-            max_bytes: 64 << 20,
-            max_age: Duration::from_secs(7 * 86_400),
-            retry_for: Duration::from_secs(60),
-            retry_every: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Names a record in this outbox, also across restarts where it lies on disk; rises with every accepted record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordId(u64);
-
-/// One message of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The event; its records are delivered in the order in which they were accepted.
-    pub event: Uuid,
-    /// The sensor that it is about, for counting.
-    pub sensor: SensorId,
-    /// Topic.
-    pub topic: String,
-    /// The boot that the sequence number belongs to.
-    pub boot_id: Arc<str>,
-    /// Sequence number within topic and boot.
-    pub seq: u64,
-    /// When it was accepted: on this boot's clock, and on the wall clock in nanoseconds.
-    pub accepted_at: (MonoTime, i64),
-    /// Encoded message.
-    pub payload: Vec<u8>,
-}
-
-/// What became of an offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The broker acknowledged it with reason 0x00.
-    Delivered,
-    /// Acknowledged with reason 0x10: the broker had no subscriber to give it to.
-    Unclaimed,
-    /// Acknowledged with a failure.
-    Refused,
-    /// The connection ended before it was acknowledged.
-    Undone,
-}
-
-/// What [`super::Publisher::resend`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resent {
-    /// Messages that are offered again.
-    pub messages: u64,
-    /// The lowest sequence number that was still kept.
-    pub oldest_seq: Option<u64>,
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutboxCounts {
-    /// Records accepted.
-    pub accepted: u64,
-    /// Records acknowledged with success.
-    pub delivered: u64,
-    /// Records dropped because of the bounds, or because they could not be read back.
-    pub dropped: u64,
-    /// Records given up because nobody subscribed for [`OutboxLimits::retry_for`].
-    pub unclaimed: u64,
-    /// Records given up because the broker refused them for [`OutboxLimits::retry_for`].
-    pub refused: u64,
-    /// Records found at the start, left by a run before.
-    pub recovered: u64,
-    /// Records offered again although they had been acknowledged: on request, or after a broken connection.
-    pub again: u64,
-    /// Records that the disk did not take; they are in memory alone.
-    pub unwritten: u64,
-    /// Records that could not be read back from the disk, and files of them that were set aside.
-    pub damaged: u64,
-}
+const UNCERTAIN: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -256,7 +162,10 @@ impl Outbox {
         match outcome {
             Outcome::Delivered => {
                 self.counts.delivered += u64::from(!held.is_again);
-                self.acknowledged.push_back((now, id));
+                if !held.is_again {
+                    // Once only: under a broker that dies again and again, repeats would feed on repeats.
+                    self.acknowledged.push_back((now, id));
+                }
                 while self.acknowledged.front().is_some_and(|&(at, _)| at + UNCERTAIN < now) {
                     self.acknowledged.pop_front();
                 }
@@ -280,7 +189,7 @@ impl Outbox {
     }
 
     /// A connection came up: what waits now is backlog, what is accepted from now on goes before it. What was acknowledged in the
-    /// last second of the connection before is offered again.
+    /// last moments of the connection before is offered again.
     pub fn connected(&mut self, now: MonoTime) {
         self.backlog_below = self.next_id;
         self.backlog.append(&mut self.live);
@@ -480,14 +389,6 @@ impl Outbox {
             }
         }
     }
-}
-
-/// When a message of another boot was accepted, on this boot's clock; now, if the wall clock does not tell.
-fn aged(accepted_unix_nanos: i64, now: (MonoTime, i64)) -> MonoTime {
-    if accepted_unix_nanos < CLOCK_IS_SET_UNIX_NANOS {
-        return now.0;
-    }
-    now.0.shifted(-now.1.saturating_sub(accepted_unix_nanos).max(0))
 }
 
 #[cfg(test)]

@@ -119,9 +119,10 @@ fn what_was_acknowledged_just_before_the_connection_broke_is_offered_again_in_it
     for seq in 0..4 {
         accept(&mut outbox, record(1, seq, 1));
     }
-    for second in [0, 2, 3] {
-        let (id, _) = offered_seq(&mut outbox, at(second)).unwrap();
-        outbox.settle(id, Outcome::Delivered, at(second));
+    for millis in [2_000, 2_600, 3_000] {
+        let time = MonoTime::from_nanos(millis * 1_000_000);
+        let (id, _) = offered_seq(&mut outbox, time).unwrap();
+        outbox.settle(id, Outcome::Delivered, time);
     }
     outbox.connected(at(4));
     assert_eq!((outbox.len(), outbox.again(), outbox.counts().again), (3, 2, 2));

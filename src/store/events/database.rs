@@ -105,13 +105,18 @@ impl Database {
         Ok(())
     }
 
+    /// Writes what is left of the WAL back into the database, and makes the file short again.
+    pub(super) fn empty_wal(&self) -> Done<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
     /// Notes that the run has ended well.
     pub(super) fn end(&mut self) -> Done<()> {
         self.connection.execute(
             "UPDATE run SET is_clean = 1, next_id = max(next_id, coalesce((SELECT max(id) + 1 FROM messages), 0))",
             [],
         )?;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.empty_wal()
     }
 
     pub(super) fn put(&mut self, id: u64, message: &StoredMessage, openness: Openness) -> Done<()> {

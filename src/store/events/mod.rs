@@ -318,7 +318,9 @@ impl Inner {
         let wal = self.database().write_settled(time, keep_for, keep_bytes)?;
         files::sync(&wal)?;
         if files::size(&wal) > CHECKPOINT_BYTES {
+            // Most of it while nobody waits, the rest while nobody writes: else a burst would let the WAL grow without bound.
             files::checkpoint(&self.settings.folder)?;
+            self.database().empty_wal()?;
         }
         Ok(())
     }

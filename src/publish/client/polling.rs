@@ -1,0 +1,99 @@
+//! The task that polls: connects again and again, subscribes, hands on what arrives.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Connection, Ear, Failure, Link, Step, Will};
+use crate::backoff::Backoff;
+use crate::publish::arrivals::Arrived;
+use crate::publish::home_assistant;
+use crate::time;
+
+/// A connection that lasted so long was a good one: the next attempt starts with the shortest wait.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// The task that polls.
+pub(super) struct Polling {
+    pub(super) connection: Connection,
+    pub(super) link: watch::Sender<Link>,
+    pub(super) backoff: Backoff,
+    pub(super) will: Will,
+    pub(super) ear: Option<Ear>,
+    pub(super) session_number: u64,
+    pub(super) broker: String,
+    /// The trouble that was logged last; empty when all is well.
+    pub(super) trouble: String,
+    pub(super) connected_at: Option<time::MonoTime>,
+}
+
+impl Polling {
+    pub(super) async fn run(mut self) {
+        self.connection.set_will(self.will.of(self.session_number));
+        loop {
+            match self.connection.next().await {
+                Ok(Step::Connected { receive_maximum, max_packet_bytes }) => {
+                    self.connected(receive_maximum, max_packet_bytes);
+                }
+                Ok(Step::Subscribed { refused: Some(why) }) => self.not_subscribed(&why),
+                Ok(Step::Arrived(arrived)) => self.hand_on(arrived),
+                Ok(Step::Subscribed { refused: None } | Step::Other) => {}
+                Ok(Step::Ended) => return,
+                Err(Failure(why)) => {
+                    self.lost(&why);
+                    let wait = self.backoff.next_wait();
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, receive_maximum: u16, max_packet_bytes: u32) {
+        tracing::info!("connected to the broker at {}", self.broker);
+        self.trouble.clear();
+        self.connected_at = Some(time::now());
+        self.connection.resume_session();
+        if let Some(ear) = &self.ear
+            && let Err(why) = self.connection.try_subscribe(&ear.subscriptions)
+        {
+            self.not_subscribed(&why);
+        }
+        self.link.send_replace(Link::Up { session_number: self.session_number, receive_maximum, max_packet_bytes });
+    }
+
+    fn not_subscribed(&self, why: &str) {
+        tracing::warn!(
+            "nothing can be set by topic: the broker at {} refuses a subscription ({why}); its access rules may forbid it",
+            self.broker
+        );
+    }
+
+    fn hand_on(&mut self, arrived: Arrived) {
+        let Some(ear) = &mut self.ear else { return };
+        match (&ear.home, &ear.output) {
+            (Some((topic, publisher)), _) if *topic == arrived.topic => {
+                if arrived.payload == home_assistant::BIRTH {
+                    publisher.home_assistant_came();
+                }
+            }
+            // An inbox that is gone listens to nothing more.
+            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self, why: &str) {
+        self.link.send_replace(Link::Down);
+        if let Some(since) = self.connected_at.take()
+            && time::now() >= since + GOOD_CONNECTION
+        {
+            self.backoff.reset();
+        }
+        if self.trouble != why {
+            tracing::warn!("no connection to the broker at {}, trying again: {why}", self.broker);
+            why.clone_into(&mut self.trouble);
+        }
+        self.session_number += 1;
+        self.connection.set_will(self.will.of(self.session_number));
+    }
+}
