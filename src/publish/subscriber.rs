@@ -45,6 +45,8 @@ impl Subscriber {
         if let Some(credentials) = settings.credentials {
             options.set_credentials(credentials.username, credentials.password);
         }
+        // It publishes nothing, and the client looks through all that could be in flight whenever it flushes.
+        options.set_outgoing_inflight_upper_limit(8);
         let (requests, events) = AsyncClient::builder(options).capacity(16).build();
         let seed = time::now().nanos().unsigned_abs();
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);

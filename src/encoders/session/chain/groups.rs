@@ -60,15 +60,16 @@ impl Groups {
     pub(super) fn compute<const FMA: bool>(&self, input: &[f32], output: &mut [f32]) {
         let Some(first) = self.0.first().and_then(|group| group.first()) else { return };
         let layout = first.layout(true);
-        let mut plane = Plane::zeros(layout, layout.rows);
+        let mut scratch = Scratch::default();
+        let mut plane = scratch.plane(first, layout, layout.rows);
         read(input, first, &mut plane);
         for (index, group) in self.0.iter().enumerate() {
             let next = self.0.get(index + 1).and_then(|group| group.first());
             let Some(last) = group.last() else { return };
             let layout = next.map_or_else(|| last.output_layout(), |next| next.layout(false));
-            let mut result = Plane::zeros(layout, layout.rows);
-            compute_group::<FMA>(group, &plane, &mut result);
-            plane = result;
+            let mut result = scratch.plane(next.unwrap_or(last), layout, layout.rows);
+            compute_group::<FMA>(group, &plane, &mut result, &mut scratch);
+            scratch.spare.push(std::mem::replace(&mut plane, result).values);
             if next.is_none() {
                 write(&plane, last, output);
             }
@@ -76,9 +77,28 @@ impl Groups {
     }
 }
 
+/// Memory that one run uses again and again.
+#[derive(Default)]
+struct Scratch {
+    spare: Vec<Vec<f32>>,
+    pixels: Vec<[usize; 3]>,
+}
+
+impl Scratch {
+    /// A plane for `reader`, in the smallest piece of memory that is free and large enough.
+    fn plane(&mut self, reader: &Layer, layout: Layout, rows: usize) -> Plane {
+        let needed = rows * layout.cols * layout.pitch;
+        let fitting = self.spare.iter().enumerate().filter(|(_, spare)| spare.capacity() >= needed);
+        let best = fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(index, _)| index);
+        let values = best.map_or_else(Vec::new, |index| self.spare.swap_remove(index));
+        let has_zeros = (layout.rows, layout.cols) != (reader.input.rows, reader.input.cols);
+        Plane::within(values, layout, rows, has_zeros)
+    }
+}
+
 /// All rows of a group's output, band by band. What two bands share of the planes between is computed once.
 #[inline(always)]
-fn compute_group<const FMA: bool>(layers: &[Layer], input: &Plane, output: &mut Plane) {
+fn compute_group<const FMA: bool>(layers: &[Layer], input: &Plane, output: &mut Plane, scratch: &mut Scratch) {
     let Some(rows) = layers.last().map(|last| last.output.rows) else { return };
     let layouts: Vec<Layout> = layers.iter().skip(1).map(|layer| layer.layout(false)).collect();
     let held = |band_rows: usize| held_rows(layers, band_rows);
@@ -86,8 +106,8 @@ fn compute_group<const FMA: bool>(layers: &[Layer], input: &Plane, output: &mut 
         held(*band_rows).iter().zip(&layouts).all(|(rows, layout)| rows * layout.cols * layout.pitch <= BAND)
     };
     let band_rows = (2..=rows).take_while(fits).last().unwrap_or(1);
-    let mut between: Vec<Plane> =
-        held(band_rows).iter().zip(layouts).map(|(rows, layout)| Plane::zeros(layout, *rows)).collect();
+    let readers = layers.iter().skip(1).zip(held(band_rows)).zip(layouts);
+    let mut between: Vec<Plane> = readers.map(|((reader, rows), layout)| scratch.plane(reader, layout, rows)).collect();
     let mut done = vec![0; layers.len()];
     for start in (0..rows).step_by(band_rows) {
         // Rows that each layer has to give, from the last layer to the first.
@@ -110,9 +130,10 @@ fn compute_group<const FMA: bool>(layers: &[Layer], input: &Plane, output: &mut 
             let (before, after) = between.split_at_mut(index);
             let from = before.last().unwrap_or(input);
             let to = after.first_mut().unwrap_or(output);
-            layer.compute::<FMA>(from, rows, to, input);
+            layer.compute::<FMA>((from, input), rows, to, &mut scratch.pixels);
         }
     }
+    scratch.spare.extend(between.into_iter().map(|plane| plane.values));
 }
 
 /// Rows of the planes between that a band of the output needs.

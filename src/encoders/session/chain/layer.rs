@@ -81,20 +81,23 @@ impl Layer {
         is_first: bool,
     ) -> Self {
         let mut layer = Self::bare(kind, window, (input, output));
-        layer.bias = (0..output.channels.div_ceil(LANES)).map(|block| lanes(|i| bias.get(block * LANES + i))).collect();
-        let [height, width] = window.kernel;
-        let (pitch, inputs) = (layer.layout(is_first).pitch, if kind == Kind::Dense { input.channels } else { 1 });
-        let tap = |block: usize, [channel, y, x]: [usize; 3]| {
-            lanes(|i| {
-                let own = weights.chunks_exact(inputs * height * width).nth(block * LANES + i)?;
-                if channel < inputs { own.get((channel * height + y) * width + x) } else { None }
-            })
+        let ([height, width], blocks) = (window.kernel, output.channels.div_ceil(LANES));
+        let (inputs, row, step) = match kind {
+            Kind::Depthwise => (1, width, 1),
+            Kind::Dense | Kind::Softmax => {
+                let pitch = layer.layout(is_first).pitch;
+                (input.channels, layer.run(pitch), pitch)
+            }
         };
-        for block in 0..layer.bias.len() {
-            for y in 0..height {
-                let places = if kind == Kind::Dense { layer.run(pitch) } else { width };
-                let at = |place| if kind == Kind::Dense { [place % pitch, y, place / pitch] } else { [0, y, place] };
-                layer.weights.extend((0..places).map(|place| tap(block, at(place))));
+        layer.bias = vec![[0.0; LANES]; blocks];
+        layer.weights = vec![[0.0; LANES]; blocks * height * row];
+        let taps = weights.chunks_exact((inputs * height * width).max(1));
+        for (output, (taps, bias)) in taps.zip(bias).enumerate() {
+            let (block, lane) = (output / LANES, output % LANES);
+            layer.bias[block][lane] = *bias;
+            for (index, tap) in taps.iter().enumerate() {
+                let (channel, y, x) = (index / (height * width), index / width % height, index % width);
+                layer.weights[(block * height + y) * row + x * step + channel][lane] = *tap;
             }
         }
         layer
@@ -140,28 +143,37 @@ impl Layer {
         (self.window.kernel[1] - 1) * pitch + self.input.channels
     }
 
-    /// Computes `rows` of the output. `added` is the input of the group.
+    /// Computes `rows` of the output. `added` is the input of the group; `pixels` is room for the places of pixels.
     #[inline(always)]
     pub(super) fn compute<const FMA: bool>(
         &self,
-        input: &Plane,
+        (input, added): (&Plane, &Plane),
         rows: Range<usize>,
         output: &mut Plane,
-        added: &Plane,
+        pixels: &mut Vec<[usize; 3]>,
     ) {
         match self.kind {
-            Kind::Dense => self.dense::<FMA>(input, rows, output, added),
+            Kind::Dense => self.dense::<FMA>((input, added), rows, output, pixels),
             Kind::Depthwise => self.depthwise::<FMA>(input, rows, output),
             Kind::Softmax => self.softmaxes::<FMA>(input, rows, output),
         }
     }
 
     #[inline(always)]
-    fn dense<const FMA: bool>(&self, input: &Plane, rows: Range<usize>, output: &mut Plane, added: &Plane) {
+    fn dense<const FMA: bool>(
+        &self,
+        (input, added): (&Plane, &Plane),
+        rows: Range<usize>,
+        output: &mut Plane,
+        pixels: &mut Vec<[usize; 3]>,
+    ) {
         let Window { kernel: [height, _], stride: [down, right], .. } = self.window;
-        let places = rows.flat_map(|y| (0..self.output.cols).map(move |x| (y, x)));
-        let pixels: Vec<[usize; 3]> =
-            places.map(|(y, x)| [input.padded_at(y * down, x * right), output.at(y, x), added.at(y, x)]).collect();
+        pixels.clear();
+        for y in rows {
+            let (from, to, add) = (input.padded_at(y * down, 0), output.at(y, 0), added.at(y, 0));
+            let steps = [right * input.layout.pitch, output.layout.pitch, added.layout.pitch];
+            pixels.extend((0..self.output.cols).map(|x| [from + x * steps[0], to + x * steps[1], add + x * steps[2]]));
+        }
         let (run, row_length) = (self.run(input.layout.pitch), input.row_length());
         let panels = self.weights.chunks_exact(height * run).zip(&self.bias).enumerate();
         // A panel of weights stays near while all pixels pass by.
@@ -261,10 +273,6 @@ impl Layer {
 const fn pitch(channels: usize) -> usize {
     let blocks = channels.div_ceil(LANES);
     (if blocks.is_multiple_of(8) { blocks + 1 } else { blocks }) * LANES
-}
-
-fn lanes<'a>(value: impl Fn(usize) -> Option<&'a f32>) -> Lanes {
-    std::array::from_fn(|i| value(i).copied().unwrap_or(0.0))
 }
 
 #[inline(always)]

@@ -25,9 +25,13 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Zeros: room for `rows` rows.
-    pub(super) fn zeros(layout: Layout, rows: usize) -> Self {
-        Self { layout, first: 0, values: vec![0.0; rows * layout.cols * layout.pitch] }
+    /// Room for `rows` rows in `values`: zeros where the layout wants some around the pixels, anything where it wants none.
+    pub(super) fn within(mut values: Vec<f32>, layout: Layout, rows: usize, has_zeros: bool) -> Self {
+        if has_zeros {
+            values.clear();
+        }
+        values.resize(rows * layout.cols * layout.pitch, 0.0);
+        Self { layout, first: 0, values }
     }
 
     /// Values from one row to the next.
