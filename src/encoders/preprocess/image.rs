@@ -109,7 +109,8 @@ fn horizontal(source: &[u8], from_width: usize, taps: &[Taps]) -> Vec<u8> {
             for (weight, column) in tap.weights.iter().zip(columns.iter().skip(tap.first)) {
                 sums.iter_mut().zip(column).for_each(|(sum, value)| *sum += weight * value);
             }
-            let pixels = sums.map(rounded);
+            let mut pixels = [0u8; LANES];
+            pixels.iter_mut().zip(sums).for_each(|(pixel, sum)| *pixel = rounded(sum));
             for (bytes, pixel) in target.chunks_exact_mut(out_bytes).zip(pixels.as_chunks::<3>().0) {
                 if let Some(place) = bytes.as_chunks_mut::<3>().0.get_mut(x) {
                     *place = *pixel;
@@ -137,7 +138,9 @@ fn vertical(bytes: &[u8], row_bytes: usize, first_row: usize, taps: &[Taps]) -> 
                     None => sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value),
                 }
             }
-            target.iter_mut().zip(sums.map(rounded)).for_each(|(byte, rounded)| *byte = rounded);
+            let mut bytes = [0u8; COLUMNS];
+            bytes.iter_mut().zip(sums).for_each(|(byte, sum)| *byte = rounded(sum));
+            target.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
         }
     }
     out
