@@ -62,15 +62,7 @@ pub fn preprocessing(criterion: &mut Criterion) {
     group.bench_function("tensor-384x512", |b| b.iter(|| image::tensor(black_box(&small), [0.5; 3], [0.5; 3])));
     let (celsius, stretch) = (thermal(), grey::Stretch { low_percentile: 1.0, high_percentile: 99.0, inverted: false });
     group.bench_function("grey-160x120", |b| b.iter(|| grey::picture(black_box(&celsius), stretch)));
-    let front_end = LogMel::new(LogMelSettings {
-        sample_rate_hz: 16_000,
-        frame_length_ms: 25.0,
-        frame_shift_ms: 10.0,
-        mel_bins: 128,
-        target_frames: 204,
-        mean: -4.268,
-        std: 9.138,
-    });
+    let front_end = LogMel::new(LogMelSettings::IMAGEBIND);
     let clip = sound(16_000, 2.0);
     group.bench_function("log-mel-2s", |b| b.iter(|| front_end.compute(black_box(&clip))));
     let music = sound(44_100, 2.0);

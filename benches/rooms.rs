@@ -1,4 +1,5 @@
-//! What is no encoder: cutting windows, looking for prompts in a map and in a window of sound.
+//! What is no encoder: reading a recording, cutting windows, looking for prompts in a map and in a window of sound, the joint vector,
+//! the life of events, and what is done once at the start.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,12 +8,14 @@ use criterion::{BatchSize, Criterion};
 use perceptd::config::{Settings, SourceSettings};
 use perceptd::detect::{Detector, Frame};
 use perceptd::encoders::Encoders;
+use perceptd::events::{Episodes, Evidence, IdSource};
 use perceptd::media::CameraFrame;
-use perceptd::modality::Modality;
+use perceptd::modality::{Modality, SensorId};
 use perceptd::prompts::{Prompt, enrol};
 use perceptd::recording::Recording;
 use perceptd::sensors::{Sample, SampleData};
-use perceptd::space::Bank;
+use perceptd::space::{Bank, CohortScores, Joint, JointSettings, Score};
+use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::{WindowSettings, Windower};
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/bundled/demo.toml");
@@ -55,6 +58,30 @@ impl Demo {
     }
 }
 
+/// Windows at 2 Hz, of which every other 10 s match.
+fn episodes_of_a_minute(demo: &Demo, score: Score) -> usize {
+    let prompt = demo.prompts.first().expect("prompts");
+    let mut episodes = Episodes::new(
+        demo.settings.events,
+        IdSource::replay(Timeline { boot_id: "bench".into(), unix_nanos_at_zero: 0 }, "bench"),
+    );
+    let windows = (0..120u64).map(|index| {
+        let at = |half_secs: u64| MonoTime::from_nanos(half_secs as i64 * 500_000_000);
+        let calibrated = if index / 20 % 2 == 0 { 0.0 } else { 0.9 };
+        Evidence {
+            prompt: prompt.id.clone(),
+            sensor: SensorId::new("mic").expect("a name"),
+            modality: Modality::Audio,
+            window_index: index,
+            span: Span { start: at(index), end: at(index + 4) },
+            score: Score { calibrated, ..score },
+            boxes: Vec::new(),
+            frame_size_px: None,
+        }
+    });
+    windows.map(|evidence| episodes.push(&evidence).len()).sum()
+}
+
 /// One frame, one window, and the whole recording's samples.
 pub fn rooms(criterion: &mut Criterion) {
     let demo = Demo::open();
@@ -71,6 +98,32 @@ pub fn rooms(criterion: &mut Criterion) {
             let frame = Frame::new(&demo.bank, size_px, &map, &made_of);
             demo.prompts.iter().filter_map(|prompt| detector.detect(&frame, prompt).ok()).count()
         });
+    });
+    let sound = demo.encoders.audio(&[0.1; 32_000]).expect("embeds");
+    let heard = |prompt: &Prompt, cohort: &CohortScores| {
+        prompt.calibrations.get(&Modality::Audio).map(|c| c.score_beside(cohort, &sound.vector))
+    };
+    group.bench_function("compare-4-prompts-with-a-window-of-sound", |b| {
+        b.iter(|| {
+            let cohort = demo.bank.cohort_scores(&sound.vector, &made_of);
+            demo.prompts.iter().filter_map(|prompt| heard(prompt, &cohort)).count()
+        });
+    });
+    let cohort = demo.bank.cohort_scores(&sound.vector, &made_of);
+    let score = demo.prompts.iter().find_map(|prompt| heard(prompt, &cohort)).expect("a prompt for sound");
+    group.bench_function("follow-a-minute-of-one-prompt", |b| b.iter(|| episodes_of_a_minute(&demo, score)));
+    let weight = |modality| (modality, JointSettings { weight: 1.0, horizon_secs: 2.0 });
+    let mut joint = Joint::new([weight(Modality::Audio)]);
+    for name in ["a", "b", "c", "d", "e"] {
+        joint.push(&SensorId::new(name).expect("a name"), MonoTime::from_nanos(0), &sound);
+    }
+    group.bench_function("joint-vector-of-5-sensors", |b| b.iter(|| joint.at(MonoTime::from_nanos(1))));
+    group.bench_function("read-the-recording", |b| {
+        let SourceSettings::Replay(replay) = &demo.settings.source else { panic!("the demo replays") };
+        b.iter(|| Recording::open(&replay.recording).expect("readable").samples().count());
+    });
+    group.bench_function("ready-the-bank", |b| {
+        b.iter_batched(|| demo.encoders.bank().expect("readable"), Bank::new, BatchSize::LargeInput);
     });
     for (name, modality) in [("mic", Modality::Audio), ("imu", Modality::Imu), ("camera", Modality::Image)] {
         group.bench_function(format!("cut-24-s-of-{name}"), |b| {

@@ -81,15 +81,7 @@ fn depth() -> Plane {
 
 #[test]
 fn log_mel_is_within_a_thousandth_of_the_recipe() {
-    let front_end = LogMel::new(LogMelSettings {
-        sample_rate_hz: 16_000,
-        frame_length_ms: 25.0,
-        frame_shift_ms: 10.0,
-        mel_bins: 128,
-        target_frames: 204,
-        mean: -4.268,
-        std: 9.138,
-    });
+    let front_end = LogMel::new(LogMelSettings::IMAGEBIND);
     let golden_file = Golden::open();
     for name in SOUNDS {
         let mut samples = Sound::open(&golden(&format!("{name}.wav"))).unwrap().samples;

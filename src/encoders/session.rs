@@ -2,7 +2,7 @@
 //!
 //! Shapes are concrete and the batch is 1: tract is several times slower with symbolic ones.
 
-mod depthwise;
+mod chain;
 mod weights;
 
 use std::path::Path;
@@ -62,13 +62,13 @@ impl Onnx {
 }
 
 fn build(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<Arc<TypedRunnableModel>> {
-    let mut model = decluttered(proto, inputs, output)?;
-    depthwise::replace(&mut model)?;
-    model.into_optimized()?.into_runnable()
+    let mut model = typed(proto, inputs, output)?;
+    chain::replace(&mut model)?;
+    model.into_decluttered()?.into_optimized()?.into_runnable()
 }
 
-/// The model in tract's own operators, before it chooses how to compute them.
-fn decluttered(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<TypedModel> {
+/// The model in tract's own operators, as it was read.
+fn typed(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractResult<TypedModel> {
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let mut model = onnx.model_for_proto_model(&proto)?;
     // The model has its own copy of the weights, and makes another while it is optimized.
@@ -84,7 +84,7 @@ fn decluttered(proto: ModelProto, inputs: &[InputSpec], output: &str) -> TractRe
         .select_inputs_by_name(inputs.iter().map(|input| input.name))
         .context("an input that the manifest names is missing")?;
     model.select_outputs_by_name([output]).context("an output that the manifest names is missing")?;
-    model.into_typed()?.into_decluttered()
+    model.into_typed()
 }
 
 /// A model with fixed inputs and one output.

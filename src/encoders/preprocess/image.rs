@@ -59,6 +59,9 @@ fn rounded(sum: f32) -> u8 {
 const ROWS: usize = 8;
 const LANES: usize = ROWS * 3;
 
+/// How many columns the vertical pass takes at once.
+const COLUMNS: usize = 32;
+
 /// Resizes to `width × height`, as Pillow's `resize((width, height), BICUBIC)`.
 #[must_use]
 pub fn resize(picture: &Picture, width: u32, height: u32) -> Picture {
@@ -106,7 +109,8 @@ fn horizontal(source: &[u8], from_width: usize, taps: &[Taps]) -> Vec<u8> {
             for (weight, column) in tap.weights.iter().zip(columns.iter().skip(tap.first)) {
                 sums.iter_mut().zip(column).for_each(|(sum, value)| *sum += weight * value);
             }
-            let pixels = sums.map(rounded);
+            let mut pixels = [0u8; LANES];
+            pixels.iter_mut().zip(sums).for_each(|(pixel, sum)| *pixel = rounded(sum));
             for (bytes, pixel) in target.chunks_exact_mut(out_bytes).zip(pixels.as_chunks::<3>().0) {
                 if let Some(place) = bytes.as_chunks_mut::<3>().0.get_mut(x) {
                     *place = *pixel;
@@ -122,13 +126,22 @@ fn vertical(bytes: &[u8], row_bytes: usize, first_row: usize, taps: &[Taps]) -> 
     // Each source row enters several target rows.
     let source: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
     let mut out = vec![0u8; row_bytes * taps.len()];
-    let mut sums = vec![0f32; row_bytes];
     for (target, tap) in out.chunks_exact_mut(row_bytes).zip(taps) {
-        sums.fill(0.0);
-        for (weight, row) in tap.weights.iter().zip(source.chunks_exact(row_bytes).skip(tap.first - first_row)) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+        let rows = source.get((tap.first - first_row) * row_bytes..).unwrap_or_default();
+        // A few columns at a time, so that their sums stay in registers over all taps.
+        for (target, start) in target.chunks_mut(COLUMNS).zip((0..).step_by(COLUMNS)) {
+            let mut sums = [0f32; COLUMNS];
+            for (weight, row) in tap.weights.iter().zip(rows.chunks_exact(row_bytes)) {
+                let values = row.get(start..).unwrap_or_default();
+                match values.first_chunk::<COLUMNS>() {
+                    Some(values) => sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value),
+                    None => sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value),
+                }
+            }
+            let mut bytes = [0u8; COLUMNS];
+            bytes.iter_mut().zip(sums).for_each(|(byte, sum)| *byte = rounded(sum));
+            target.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
         }
-        target.iter_mut().zip(&sums).for_each(|(byte, sum)| *byte = rounded(*sum));
     }
     out
 }

@@ -33,6 +33,19 @@ pub struct LogMelSettings {
     pub std: f32,
 }
 
+impl LogMelSettings {
+    /// ImageBind's (`data.py`): 2 s clips at 16 kHz, 128 bins; mean and deviation are AudioSet's.
+    pub const IMAGEBIND: Self = Self {
+        sample_rate_hz: 16_000,
+        frame_length_ms: 25.0,
+        frame_shift_ms: 10.0,
+        mel_bins: 128,
+        target_frames: 204,
+        mean: -4.268,
+        std: 9.138,
+    };
+}
+
 /// One mel bin's triangle over the FFT's bins.
 struct Triangle {
     first: usize,
@@ -149,17 +162,8 @@ fn triangles(sample_rate_hz: f64, fft_size: usize, mel_bins: usize) -> Vec<Trian
 mod tests {
     use super::*;
 
-    /// ImageBind's constants.
     fn imagebind() -> LogMel {
-        LogMel::new(LogMelSettings {
-            sample_rate_hz: 16_000,
-            frame_length_ms: 25.0,
-            frame_shift_ms: 10.0,
-            mel_bins: 128,
-            target_frames: 204,
-            mean: -4.268,
-            std: 9.138,
-        })
+        LogMel::new(LogMelSettings::IMAGEBIND)
     }
 
     #[test]
