@@ -535,7 +535,7 @@ def evaluate(encoder: Encoder, test: list[tuple[str, sounds.Recording]], trained
         "own_cosine": float(own.mean()), "other_cosine": float((scores[:, shared].sum() - own.sum()) / (len(labels) * (len(shared) - 1))),
         "heard_over_background": heard_over_background, "heard_over_others": heard_over_others,
         "wrong_prompt_over_background": float(np.mean(wrong_prompt)),
-        "top": [names[i] for i in scores.argmax(1)], "ranks": among_all, "labels": labels, "vectors": vectors,
+        "top": [names[i] for i in scores.argmax(1)], "ranks": among_all, "ranks_among_tested": among_shared, "labels": labels, "vectors": vectors,
     }  # fmt: skip
 
 

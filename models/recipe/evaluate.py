@@ -1,6 +1,6 @@
 """The figures of the reference pack's card, on data that nothing was trained, calibrated or tuned on; writes `CARD.md`.
 
-    python models/recipe/evaluate.py [pointing] [senses]      (both, if none is named)
+    python models/recipe/evaluate.py [pointing] [senses] [plain]      (all, if none is named)
 """
 
 import json
@@ -18,14 +18,15 @@ import card
 import evaluate_scenes
 import image
 import imu
+import plain
 import scenes
 import sounds
 import stamps
 import text
-from audio import interval
 from encoders import Encoders
 from ort import Session
 from paths import REFERENCE, SEED, WORK
+from tallies import ranks, share
 
 
 def pack() -> Encoders:
@@ -41,15 +42,6 @@ def in_f32(e: Encoders) -> Encoders:
     full.sessions["image"] = Session(image.build(int8=False).model().SerializeToString())
     full.text.session = Session(text.build(int8=False)[0].model().SerializeToString())
     return full
-
-
-def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return (scores > scores[np.arange(len(truth)), truth][:, None]).sum(1)
-
-
-def share(hits: np.ndarray) -> str:
-    low, high = interval(int(hits.sum()), len(hits))
-    return f"{100 * hits.mean():.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def centred_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -193,8 +185,9 @@ def main(wanted: list[str]):
         kept.write_text(json.dumps(figures, indent=1, ensure_ascii=False))
         print(name, *lines, sep="\n", flush=True)
 
-    rows, shown = zero_shot(e, full)
-    keep("zero_shot", rows)
+    if not wanted or {"pointing", "senses"} & set(wanted):
+        rows, shown = zero_shot(e, full)
+        keep("zero_shot", rows)
     if not wanted or "pointing" in wanted:
         pointed, cells = pointing(e, full)
         keep("pointing", pointed)
@@ -203,7 +196,13 @@ def main(wanted: list[str]):
     if not wanted or "senses" in wanted:
         keep("across_senses", across_senses(e, shown))
         keep("boxes", evaluate_scenes.card(evaluate_scenes.Reference(REFERENCE), WORK / "card_scenes").splitlines())
-        card.write(figures)
+        keep("audio", audio.card().splitlines())
+        keep("imu", imu.card().splitlines())
+    if not wanted or "plain" in wanted:
+        keep("plain_nouns", plain.named(full))
+        keep("plain_choices", plain.choices(e, WORK / "card_scenes"))
+        keep("plain_sounds", plain.heard())
+    card.write(figures)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ its path inside the Debian package is even for calibration, odd for test. Nothin
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -74,21 +74,29 @@ def is_photograph(path: Path) -> bool:
     return len(colours) > 0.02 * solid.sum() and len(colours) > 600
 
 
-@cache
-def load() -> list[Stamp]:
+def described() -> list[Stamp]:
+    """Everything that is not a drawing by its folder, by the name that its description gives, which may be a sentence."""
     found = []
     for path in sorted(STAMPS.rglob("*.png")):
         inside = path.relative_to(STAMPS)
-        described = path.with_suffix(".txt")
-        if NOT_PHOTOGRAPHS & set(inside.parts) or path.stem.endswith("_mirror") or not described.exists():
+        words = path.with_suffix(".txt")
+        if NOT_PHOTOGRAPHS & set(inside.parts) or path.stem.endswith("_mirror") or not words.exists():
             continue
-        name = plain_name(described.read_text(encoding="utf-8").splitlines()[0])
-        if not 0 < len(name.split()) <= 4:  # a sentence: the file name says what it is
-            name = re.sub(r"[\W\d_]+", " ", path.stem).strip().lower()
-        if not name or not is_photograph(path):
-            continue
+        name = plain_name(words.read_text(encoding="utf-8").splitlines()[0])
         in_package = PACKAGE_PREFIX + inside.as_posix()
         found.append(Stamp(path, in_package, name, is_calibration(in_package)))
+    return found
+
+
+@cache
+def load() -> list[Stamp]:
+    found = []
+    for stamp in described():
+        name = stamp.name
+        if not 0 < len(name.split()) <= 4:  # a sentence: the file name says what it is
+            name = re.sub(r"[\W\d_]+", " ", stamp.path.stem).strip().lower()
+        if name and is_photograph(stamp.path):
+            found.append(replace(stamp, name=name))
     return found
 
 

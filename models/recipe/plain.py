@@ -1,0 +1,124 @@
+"""The pack's figures again, asked the way in which packs of this kind are often reported: plain nouns, a choice between the boxes that
+are there, fifteen sound classes at a time. Easier than the card's own tests, of the same pack; `evaluate.py` runs it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import hypergeom
+
+import anchors
+import audio
+import evaluate_scenes
+import image
+import scenes
+import sounds
+import stamps
+from anchors import unit
+from encoders import Encoders
+from graph import Graph
+from ort import Session
+from tallies import ranks, share
+
+COLOURS = 1000  # of 2^18: what a photograph has at least
+WORDS = 3
+SOUND_CLASSES = 15
+
+
+def nouns() -> list[stamps.Stamp]:
+    """Cut-outs of both halves, named by the last word of a short description. More of them pass as photographs than in `stamps.load`."""
+    shown, found = stamps.held_out(), []
+    for stamp in stamps.described():
+        if not 0 < len(stamp.name.split()) <= WORDS or stamp.in_package in shown:
+            continue
+        rgba = np.asarray(stamp.rgba())
+        if len(np.unique(rgba[rgba[..., 3] > 128][:, :3] >> 2, axis=0)) > COLOURS:
+            found.append(replace(stamp, name=stamp.name.split()[-1]))
+    return found
+
+
+def class_shares() -> Session:
+    """The trunk in f32 with the softmax that it was trained with."""
+    state, g = image.checkpoint(), Graph("classes", int8=False)
+    features = image.trunk(g, g.input("image", [1, 3, "height", "width"]), state)
+    logits = g.conv(g.op("GlobalAveragePool", features), state["_fc.weight"][:, :, None, None], state["_fc.bias"])
+    g.output(g.op("Softmax", logits, axis=1), "shares", [1, len(state["_fc.bias"]), 1, 1])
+    return Session(g.model().SerializeToString())
+
+
+def named(full: Encoders) -> list[str]:
+    """By the pack in f32: the published vectors, and beside them what there would be without the head, plain names and nothing centred."""
+    cuts = nouns()
+    names = sorted({s.name for s in cuts})
+    truth = np.array([names.index(s.name) for s in cuts])
+    pictures, session = [s.over(margin=0.0) for s in cuts], class_shares()
+    shares = np.stack([session(image=image.tensor(image.center_crop(p, image.EMBED_SIZE)))["shares"].ravel() for p in pictures])
+    scores = {
+        "the published vectors": full.images(pictures) @ full.texts(names).T,
+        "plain names, uncentred": unit(shares @ anchors.class_texts()) @ anchors.minilm().encode(names).numpy().T,
+    }
+    tested = {"both halves": np.ones(len(cuts), bool), "test half": np.array([not s.calibration for s in cuts])}
+    rows = []
+    for label, score in scores.items():
+        r = ranks(score, truth)
+        rows += [f"| {label}, {half}, {kept.sum()} cut-outs | {len(names)} | {share(r[kept] == 0)} | {share(r[kept] < 5)} |" for half, kept in tested.items()]
+    return rows
+
+
+def likeness(e: Encoders, patches: np.ndarray, box, prompt: np.ndarray) -> float:
+    """Of the cells, each of unit length and centred, whose middle lies in the box: the mean dot product with the prompt."""
+    rows, columns = patches.shape[1:]
+    across = (np.arange(columns) + 0.5) * scenes.WIDTH_PX / columns
+    down = (np.arange(rows) + 0.5) * scenes.HEIGHT_PX / rows
+    inside = ((down >= box[1]) & (down <= box[3]))[:, None] & ((across >= box[0]) & (across <= box[2]))
+    if not inside.any():
+        return -1.0
+    return float((e.publish("image", patches[:, inside].T) @ prompt).mean())
+
+
+def prompt_vector(e: Encoders, prompt: str) -> np.ndarray:
+    kind, what = prompt.split(":", 1)
+    return e.texts([what])[0] if kind == "text" else e.sound(sounds.load(Path(what)))
+
+
+def chosen(e: Encoders, folder: Path, by: str) -> tuple[np.ndarray, np.ndarray]:
+    """For each thing asked for: is its own box the likest of the scene's? And is it, for the prompt of something that is not there?"""
+    names = evaluate_scenes.named(folder)
+    asked = evaluate_scenes.prompts_of(names, by)
+    vectors = {prompt: prompt_vector(e, prompt) for group in asked.values() for prompt in group}
+    rng, right, wrong = np.random.default_rng(0), [], []
+    for scene in evaluate_scenes.truths(folder):
+        patches = e.patches(Image.open(folder / scene["file"]).convert("RGB"))
+        boxes = [thing["box"] for thing in scene["objects"]]
+        here = {thing["name"] for thing in scene["objects"]}
+        absent = [p for name in asked if name not in here for p in asked[name]]
+        for k, thing in enumerate(scene["objects"]):
+            for prompt in asked.get(thing["name"], []):
+                for kept, said in ((right, prompt), (wrong, absent[rng.integers(len(absent))])):
+                    kept.append(int(np.argmax([likeness(e, patches, box, vectors[said]) for box in boxes])) == k)
+    return np.array(right), np.array(wrong)
+
+
+def choices(e: Encoders, work: Path) -> list[str]:
+    """On the scenes that `evaluate_scenes.card` wrote."""
+    asked = (
+        ("text, any thing of the test half", "three", "text"),
+        ("text, any thing of the scenes below", "heard", "text"),
+        ("sound, the classes with a held-out sound", "heard", "audio"),
+    )
+    rows = []
+    for label, folder, by in asked:
+        right, wrong = chosen(e, work / folder, by)
+        rows.append(f"| {label} | {len(right)} | {share(right)} | {share(wrong)} |")
+    return rows
+
+
+def heard() -> list[str]:
+    """The sounds of another source among fifteen classes: the mean over all ways to choose the other fourteen."""
+    result = audio.evaluate(audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
+    better, others = result["ranks_among_tested"], result["shared"] - 1
+    first, five = (hypergeom.cdf(k, others, better, SOUND_CLASSES - 1).mean() for k in (0, 4))
+    chance = f"{100 / SOUND_CLASSES:.1f} / {500 / SOUND_CLASSES:.0f} %"
+    return [f"| {SOUND_CLASSES} of the {result['shared']} classes | {result['clips']} | {100 * first:.0f} % | {100 * five:.0f} % | {chance} |"]
