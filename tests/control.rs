@@ -133,7 +133,7 @@ impl Drop for Rover {
 
 fn ear(broker: BrokerAddress) -> Subscriber {
     let filter = "perceptd/v1/default/rover/#".to_owned();
-    Subscriber::new(SubscriberSettings { broker, credentials: None, tls: None, filter })
+    Subscriber::new(SubscriberSettings { broker, credentials: None, filter })
 }
 
 /// Every embedding's place on its sensor's grid, by sensor, as they came.
