@@ -226,7 +226,8 @@ impl Transaction {
     fn answer(&mut self, generation: u64, digest: String, state: WishState, faults: Vec<Fault>) -> Vec<Step> {
         self.ledger.trial = None;
         self.set_answer(generation, digest, state, faults);
-        vec![Step::Remember, Step::Report]
+        // What is refused before anything was tried is refused again after a restart: a flood of it must not wear out the disk.
+        if state == WishState::Rejected { vec![Step::Report] } else { vec![Step::Remember, Step::Report] }
     }
 
     fn set_answer(&mut self, generation: u64, digest: String, state: WishState, faults: Vec<Fault>) {

@@ -25,7 +25,7 @@ fn state(transaction: &Transaction) -> Option<(u64, WishState)> {
     transaction.ledger().answer.as_ref().map(|answer| (answer.generation, answer.state))
 }
 
-const REFUSED: [Step; 2] = [Step::Remember, Step::Report];
+const REFUSED: [Step; 1] = [Step::Report];
 const BACK: [Step; 3] = [Step::Undo, Step::Remember, Step::Report];
 
 /// A wish that works, whole.
@@ -89,7 +89,7 @@ fn what_is_wrong_is_refused_before_anything_is_tried() {
 fn what_cannot_be_prepared_leaves_the_running_one_alone() {
     let mut transaction = start();
     transaction.wish(wish(1, "{}"), |_| Ok(()));
-    assert_eq!(transaction.prepared(Err(fault("no room"))), REFUSED);
+    assert_eq!(transaction.prepared(Err(fault("no room"))), [Step::Remember, Step::Report]);
     assert_eq!(state(&transaction), Some((1, WishState::RolledBack)));
 }
 
