@@ -106,8 +106,17 @@ fn each_mistake_is_named() {
             "line 9: sensors.c.width_px: expected a whole number from 32 to 8192, found 1",
         ),
         (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmin_celsius = 50\nmax_celsius = 20\n",
+            "line 7: sensors.c: `min_celsius`, 50, is not below `max_celsius`, 20",
+        ),
+        (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmarker_rows = 2\n",
+            "line 10: sensors.c.marker_rows: unknown key; known: hop_secs, time_offset_ms, driver, layout, device, \
+             width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
+        ),
+        (
             "[sensors.c]\n",
-            "line 7: sensors.c: `driver` is missing: one of v4l, nokhwa, microphone, witmotion, gy_mcu90640",
+            "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, microphone, witmotion, gy_mcu90640",
         ),
         ("[replay]\nrecording = 'demo.mcap'\n", "[replay] stands in the place of [sensors]: leave one of them out"),
         (

@@ -4,12 +4,13 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod camera;
 mod driver;
+mod holder;
 mod imu;
 mod microphone;
 #[cfg(test)]
 mod microphone_tests;
-mod nokhwa_camera;
 mod pace;
 mod sample_clock;
 mod serial;
@@ -17,14 +18,15 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod thermal_array;
-mod v4l_camera;
 
+pub use camera::{Offer, SizeOffer, depth_frame, thermal_frame};
 pub use driver::run;
 pub use imu::{WitMotionParser, WitMotionReading};
 pub use pace::pause_until;
 pub use settings::{
     CameraDriver, DriverSettings, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, SensorSettings,
-    SerialPortSettings, ThermalArrayDriver, V4lSettings,
+    SerialPortSettings, ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings,
+    VideoNodeSettings,
 };
 pub use thermal_array::{GyMcu90640Parser, ThermalFrame};
 
@@ -134,24 +136,11 @@ pub trait Sensor: Send {
 pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
     match &settings.driver {
-        DriverSettings::Camera(camera) => open_camera(id, camera),
+        DriverSettings::Camera(camera) => camera::open(id, camera),
         DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz }) => {
             Ok(Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?))
         }
         DriverSettings::Imu(imu) => imu::open(id, imu),
         DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
     }
-}
-
-fn open_camera(id: SensorId, driver: &CameraDriver) -> Result<Box<dyn Sensor>, SensorError> {
-    Ok(match driver {
-        CameraDriver::V4l(V4lSettings { device, width_px, height_px, rate_hz, fourcc }) => {
-            let (width_px, height_px, rate_hz) = (*width_px, *height_px, *rate_hz);
-            let wanted = v4l_camera::Wanted { device, width_px, height_px, rate_hz, fourcc: fourcc.as_deref() };
-            Box::new(v4l_camera::V4lCamera::open(id, &wanted)?)
-        }
-        CameraDriver::Nokhwa(NokhwaSettings { index, width_px, height_px, rate_hz }) => {
-            Box::new(nokhwa_camera::NokhwaCamera::open(id, *index, (*width_px, *height_px), *rate_hz)?)
-        }
-    })
 }

@@ -13,7 +13,7 @@ use crate::modality::SensorId;
 use crate::recording::Speed;
 use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 5] = ["v4l", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
+const DRIVERS: [&str; 7] = ["v4l", "v4l_thermal", "v4l_depth", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
 
 /// `[sensors.*]` or `[replay]`.
 pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> SourceSettings {
@@ -62,6 +62,8 @@ fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
     };
     Some(match driver {
         "v4l" => DriverSettings::Camera(camera::v4l(section)?),
+        "v4l_thermal" => DriverSettings::Camera(camera::v4l_thermal(section)?),
+        "v4l_depth" => DriverSettings::Camera(camera::v4l_depth(section)?),
         "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
         "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
         "witmotion" => DriverSettings::Imu(serial::witmotion(section)?),

@@ -6,7 +6,9 @@ mod microphone;
 mod serial_port;
 mod thermal_array;
 
-pub use camera::{CameraDriver, NokhwaSettings, V4lSettings};
+pub use camera::{
+    CameraDriver, NokhwaSettings, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
+};
 pub use imu::{ImuDriver, ImuSettings};
 pub use microphone::MicrophoneSettings;
 pub use serial_port::SerialPortSettings;
