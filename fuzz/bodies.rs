@@ -5,9 +5,9 @@
 
 use super::packets;
 use super::{
-    ArrayElement, Bno08xRvcParser, GyMcu90640Parser, MavlinkParser, ScanElement, ScanLayout, SerialArrayFormat,
-    SerialArrayParser, TextLineFormat, TextLineParser, ThermalFrame, VectorNavParser, WireParser, WireReading,
-    WitMotionParser, XsensParser,
+    ArrayElement, Bno08xRvcParser, ChunkedBody, GyMcu90640Parser, JpegPicture, JpegSplitter, MavlinkParser,
+    ScanElement, ScanLayout, SerialArrayFormat, SerialArrayParser, TextLineFormat, TextLineParser, ThermalFrame,
+    VectorNavParser, WireParser, WireReading, WitMotionParser, XsensParser,
 };
 
 /// A parser under test.
@@ -23,10 +23,16 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "bno08x_rvc", body: bno08x_rvc, example: bno08x_rvc_packet },
     Target { name: "gy_mcu90640", body: gy_mcu90640, example: gy_mcu90640_packet },
     Target {
+        name: "http_chunks",
+        body: http_chunks,
+        example: || b"4;x=y\r\nWiki\r\nA\r\npedia in \n\r\n0\r\n".to_vec(),
+    },
+    Target {
         name: "iio_scan",
         body: iio_scan,
         example: || b"le:s16/16>>0be:u12/16>>4le:s64/64>>0\x01\x02\x03".to_vec(),
     },
+    Target { name: "jpeg_stream", body: jpeg_stream, example: small_jpeg },
     Target { name: "mavlink", body: mavlink, example: mavlink_packet },
     Target { name: "serial_array", body: serial_array, example: || [&[2, 0][..], &small_array(0)].concat() },
     Target { name: "text_line", body: text_line, example: || [b"\0", packets::VNYMR_LINE.as_bytes()].concat() },
@@ -61,6 +67,17 @@ impl Found for ThermalFrame {
     fn bits(&self) -> Vec<u32> {
         assert_eq!(self.celsius.len() as u64, u64::from(self.width_px) * u64::from(self.height_px));
         self.celsius.iter().map(|value| value.to_bits()).collect()
+    }
+}
+
+impl Found for JpegPicture {
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn bits(&self) -> Vec<u32> {
+        assert!(self.bytes.starts_with(&[0xff, 0xd8, 0xff]) && self.bytes.ends_with(&[0xff, 0xd9]), "{self:?}");
+        self.bytes.iter().map(|byte| u32::from(*byte)).collect()
     }
 }
 
@@ -121,6 +138,29 @@ fn gy_mcu90640_packet() -> Vec<u8> {
 
 fn gy_mcu90640(bytes: &[u8]) {
     laws(GyMcu90640Parser::default, bytes, gy_mcu90640_packet, 1544, any);
+}
+
+/// What a parser sees of a JPEG picture: an application segment, a scan with a stuffed byte and a restart, the end.
+fn small_jpeg() -> Vec<u8> {
+    b"\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x03cd\xff\x00e\xff\xd0f\xff\xd9".to_vec()
+}
+
+fn jpeg_stream(bytes: &[u8]) {
+    // A damaged length may swallow 64 KiB before it shows.
+    laws(JpegSplitter::default, bytes, small_jpeg, bytes.len() + 65_540, any);
+}
+
+/// Where bytes are split does not matter, and no body is longer than what came.
+fn http_chunks(bytes: &[u8]) {
+    let read = |parts: [&[u8]; 2]| {
+        let (mut chunks, mut body) = (ChunkedBody::default(), Vec::new());
+        let result = parts.into_iter().try_for_each(|part| chunks.push(part, |piece| body.extend_from_slice(piece)));
+        (result, chunks.has_ended(), body)
+    };
+    let whole = read([bytes, &[]]);
+    assert!(whole.2.len() <= bytes.len());
+    let cut = bytes.first().map_or(0, |first| usize::from(*first) * bytes.len() / 256);
+    assert_eq!(whole, read([&bytes[..cut], &bytes[cut..]]));
 }
 
 fn mavlink_packet() -> Vec<u8> {

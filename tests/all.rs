@@ -10,4 +10,5 @@ mod mqtt;
 mod pack;
 mod parity;
 mod serial;
+mod sources;
 mod tidy;

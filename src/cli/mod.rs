@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod detect;
+mod devices;
 pub mod embed;
 mod operator;
 mod prompt;
@@ -23,6 +24,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use crate::modality::Modality;
 use crate::prompts::PartSource;
+use crate::sensors::Inventory;
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -62,6 +64,12 @@ enum Command {
     /// Show and change what running robots look for, by topic.
     #[command(subcommand)]
     Prompt(prompt::PromptCommand),
+    /// List cameras, microphones, serial ports and motion sensors, with a section of the config to paste for each.
+    Devices {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Embed files into the joint space; prints one JSON line per file.
     Embed {
         /// Which sense: image, audio, text, thermal, depth or imu.
@@ -134,6 +142,10 @@ impl Cli {
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
             Command::Prompt(command) => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
+            Command::Devices { json } => {
+                devices::devices(&Inventory::of_this_machine(), json, &mut out)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Embed { modality, pack, files } => {
                 Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
             }

@@ -49,7 +49,7 @@ fn the_least_config_has_the_defaults() {
     assert_eq!(settings.pack, folder.path().join("reference"));
     let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
     assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
-    let expected = DriverSettings::Microphone(MicrophoneSettings::default());
+    let expected = DriverSettings::Microphone(MicrophoneSettings { silence_secs: 60, ..Default::default() });
     assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
 }
 
@@ -110,8 +110,40 @@ fn each_mistake_is_named() {
             "line 9: sensors.c.width_px: expected a whole number from 32 to 8192, found 1",
         ),
         (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmin_celsius = 50\nmax_celsius = 20\n",
+            "line 7: sensors.c: `min_celsius`, 50, is not below `max_celsius`, 20",
+        ),
+        (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmarker_rows = 2\n",
+            "line 10: sensors.c.marker_rows: unknown key; known: hop_secs, time_offset_ms, driver, layout, device, \
+             width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
+        ),
+        (
+            "[sensors.c]\ndriver = 'command'\noutput = 's16le'\ncommand = []\n",
+            "line 7: sensors.c: `command` names no program",
+        ),
+        (
+            "[sensors.c]\ndriver = 'command'\noutput = 'nv12'\ncommand = ['x']\nwidth_px = 33\nheight_px = 32\n",
+            "line 7: sensors.c: frames in nv12 have even sides",
+        ),
+        (
+            "[sensors.c]\ndriver = 'command'\noutput = 's16le'\ncommand = ['x']\nchannel = 1\n",
+            "line 7: sensors.c: `channel` is 1, but there are 1, counted from 0",
+        ),
+        (
+            "[sensors.c]\ndriver = 'http_mjpeg'\nurl = 'rtsp://cam/1'\n",
+            "line 9: sensors.c.url: `rtsp://cam/1` is no http:// address (for https:// or rtsp:// let ffmpeg read it in \
+             a `command` source)",
+        ),
+        (
+            "[sensors.c]\ndriver = 'http_mjpeg'\nurl = 'http://cam'\nusername = 'me'\n",
+            "line 7: sensors.c: `username` and `password_file` go together",
+        ),
+        ("[sensors.c]\ndriver = 'folder'\n", "line 7: sensors.c: `path` is missing: a folder of JPEG or PNG pictures"),
+        (
             "[sensors.c]\n",
-            "line 7: sensors.c: `driver` is missing: one of v4l, nokhwa, microphone, witmotion, mavlink, iio, text_line, vectornav, xsens, bno08x_rvc, gy_mcu90640, serial_array",
+            "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, folder, http_mjpeg, \
+             command, microphone, witmotion, mavlink, iio, text_line, vectornav, xsens, bno08x_rvc, gy_mcu90640, serial_array",
         ),
         (
             "[sensors.i]\ndriver = 'mavlink'\nudp = 'localhost'\n",

@@ -4,29 +4,36 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod camera;
 mod device_clock;
 mod driver;
+mod holder;
 mod iio;
 mod imu;
+mod inventory;
 mod line;
 mod mavlink_device;
 mod microphone;
 mod mounting;
-mod nokhwa_camera;
 mod pace;
 mod sample_clock;
 mod settings;
+mod stream;
 mod thermal_array;
-mod v4l_camera;
 pub mod wire;
 
+pub use camera::{Offer, SizeOffer, depth_frame, thermal_frame};
 pub use driver::run;
+pub use inventory::{FoundCamera, FoundIio, FoundMicrophone, FoundSerialPort, Inventory};
 pub use mounting::Mounting;
 pub use pace::pause_until;
 pub use settings::{
-    CameraDriver, DriverSettings, IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings,
-    MicrophoneSettings, NokhwaSettings, SensorSettings, SerialPortSettings, ThermalArrayDriver, V4lSettings,
+    BadHttpUrl, CameraDriver, CommandOutput, CommandSettings, DriverSettings, FolderOrder, FolderSettings,
+    HttpMjpegSettings, HttpUrl, IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings,
+    MicrophoneSettings, NokhwaSettings, PcmEncoding, RawLayout, SensorSettings, SerialPortSettings, StreamDriver,
+    ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
 };
+pub use stream::PcmSplitter;
 pub use wire::STANDARD_GRAVITY_MPS2;
 
 use std::time::Duration;
@@ -137,26 +144,12 @@ pub trait Sensor: Send {
 pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
     match &settings.driver {
-        DriverSettings::Camera(camera) => open_camera(id, camera),
-        DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz }) => {
-            Ok(Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?))
-        }
+        DriverSettings::Camera(camera) => camera::open(id, camera),
+        DriverSettings::Stream(stream) => stream::open(id, stream),
+        DriverSettings::Microphone(settings) => Ok(Box::new(microphone::Microphone::open(id, settings)?)),
         DriverSettings::Imu(imu) => imu::open(id, imu),
         DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
     }
-}
-
-fn open_camera(id: SensorId, driver: &CameraDriver) -> Result<Box<dyn Sensor>, SensorError> {
-    Ok(match driver {
-        CameraDriver::V4l(V4lSettings { device, width_px, height_px, rate_hz, fourcc }) => {
-            let (width_px, height_px, rate_hz) = (*width_px, *height_px, *rate_hz);
-            let wanted = v4l_camera::Wanted { device, width_px, height_px, rate_hz, fourcc: fourcc.as_deref() };
-            Box::new(v4l_camera::V4lCamera::open(id, &wanted)?)
-        }
-        CameraDriver::Nokhwa(NokhwaSettings { index, width_px, height_px, rate_hz }) => {
-            Box::new(nokhwa_camera::NokhwaCamera::open(id, *index, (*width_px, *height_px), *rate_hz)?)
-        }
-    })
 }
 
 #[cfg(test)]

@@ -251,7 +251,11 @@ fn refused_packets_are_counted() {
 #[test]
 fn a_device_that_is_not_there_is_lost_and_never_fatal() {
     let device = "/dev/serial/by-id/none".to_owned();
-    let v4l = V4lSettings { device: device.clone(), width_px: 640, height_px: 480, rate_hz: 5.0, fourcc: None };
+    let node = VideoNodeSettings { device: device.clone(), width_px: 640, height_px: 480, rate_hz: 5.0 };
+    let layout = ThermalLayout::DoubleHeight { marker_rows: 0 };
+    let thermal = V4lThermalSettings { node: node.clone(), layout, valid_celsius: [-40.0, 300.0] };
+    let depth = V4lDepthSettings { node: node.clone(), metres_per_step: 0.001 };
+    let v4l = V4lSettings { node, fourcc: None, y16_bits: 16 };
     let nokhwa = NokhwaSettings { index: 99, width_px: 640, height_px: 480, rate_hz: 5.0 };
     let microphone = MicrophoneSettings { device: Some("no such microphone".to_owned()), ..Default::default() };
     let port = || SerialPortSettings { device: "/dev/serial/by-id/none".to_owned(), baud: 115_200 };
@@ -263,6 +267,8 @@ fn a_device_that_is_not_there_is_lost_and_never_fatal() {
         witmotion(device.clone(), 9600),
         gy_mcu90640(device, 115_200),
         DriverSettings::Camera(CameraDriver::V4l(v4l)),
+        DriverSettings::Camera(CameraDriver::V4lThermal(thermal)),
+        DriverSettings::Camera(CameraDriver::V4lDepth(depth)),
         DriverSettings::Camera(CameraDriver::Nokhwa(nokhwa)),
         DriverSettings::Microphone(microphone),
         mavlink(MavlinkLine::Serial(port())),

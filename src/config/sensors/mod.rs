@@ -4,6 +4,7 @@ mod camera;
 mod imu;
 mod microphone;
 mod serial_port;
+mod stream;
 mod thermal_array;
 
 use std::path::Path;
@@ -15,9 +16,14 @@ use crate::modality::SensorId;
 use crate::recording::Speed;
 use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 12] = [
+const DRIVERS: [&str; 17] = [
     "v4l",
+    "v4l_thermal",
+    "v4l_depth",
     "nokhwa",
+    "folder",
+    "http_mjpeg",
+    "command",
     "microphone",
     "witmotion",
     "mavlink",
@@ -40,7 +46,7 @@ pub(super) fn source(
     if has_sensors && has_replay {
         file.problem("[replay] stands in the place of [sensors]: leave one of them out");
     }
-    let (sensors, off) = sensors(file, windows);
+    let (sensors, off) = sensors(file, folder, windows);
     let mut replay_section = file.section("replay");
     if has_replay {
         return (SourceSettings::Replay(replay(&mut replay_section, folder)), Vec::new());
@@ -52,7 +58,11 @@ pub(super) fn source(
 }
 
 /// The sensors that are on, and those that are off.
-fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> (Vec<SensorSettings>, Vec<SensorSettings>) {
+fn sensors(
+    file: &mut Section<'_>,
+    folder: &Path,
+    windows: &mut HopSettings,
+) -> (Vec<SensorSettings>, Vec<SensorSettings>) {
     let (mut on, mut off) = (Vec::new(), Vec::new());
     for (name, mut section) in file.named_sections("sensors") {
         let id = SensorId::new(&name);
@@ -62,7 +72,7 @@ fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> (Vec<SensorSett
         let enabled = section.flag("enabled").unwrap_or(true);
         let hop_secs = section.number("hop_secs", HOP_SECS);
         let time_offset_ms = section.number("time_offset_ms", -10_000.0..=10_000.0).unwrap_or(0.0);
-        let driver = driver(&mut section);
+        let driver = driver(&mut section, folder);
         if let (Ok(id), Some(driver)) = (id, driver) {
             if let Some(hop_secs) = hop_secs {
                 windows.by_sensor_secs.insert(id.clone(), hop_secs);
@@ -74,7 +84,7 @@ fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> (Vec<SensorSett
     (on, off)
 }
 
-fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
+fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {
     if !section.has("driver") {
         section.missing("driver", &format!("one of {}", DRIVERS.join(", ")));
     }
@@ -84,7 +94,12 @@ fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
     };
     Some(match driver {
         "v4l" => DriverSettings::Camera(camera::v4l(section)?),
+        "v4l_thermal" => DriverSettings::Camera(camera::v4l_thermal(section)?),
+        "v4l_depth" => DriverSettings::Camera(camera::v4l_depth(section)?),
         "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
+        "folder" => DriverSettings::Stream(stream::folder(section, folder)?),
+        "http_mjpeg" => DriverSettings::Stream(stream::http_mjpeg(section, folder)?),
+        "command" => DriverSettings::Stream(stream::command(section)?),
         "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
         "gy_mcu90640" => DriverSettings::ThermalArray(thermal_array::gy_mcu90640(section)?),
         "serial_array" => DriverSettings::ThermalArray(thermal_array::serial_array(section)?),

@@ -35,6 +35,7 @@ fn lost(device: &str, why: impl ToString) -> SensorError {
 }
 
 /// When each byte of a line began: a read's arrival minus the time that the bytes from there to the read's end took on the wire.
+#[derive(Debug)]
 pub(super) struct ByteClock {
     nanos_per_byte: i64,
     total: u64,
@@ -49,12 +50,12 @@ impl ByteClock {
         Self { nanos_per_byte, total: 0, marks: VecDeque::new() }
     }
 
-    /// For bytes that arrive together.
-    fn of_datagrams() -> Self {
+    /// For bytes that arrive together: datagrams, and what is faster than anyone looks.
+    pub(super) fn of_datagrams() -> Self {
         Self { nanos_per_byte: 0, total: 0, marks: VecDeque::new() }
     }
 
-    fn arrived(&mut self, bytes: u64, at: MonoTime) {
+    pub(super) fn arrived(&mut self, bytes: u64, at: MonoTime) {
         self.total = self.total.saturating_add(bytes);
         if self.marks.len() >= MARKS {
             self.marks.pop_front();

@@ -6,7 +6,9 @@
 mod bno08x_rvc;
 mod framer;
 mod gy_mcu90640;
+mod http_chunks;
 mod iio_scan;
+mod jpeg_stream;
 mod mavlink_imu;
 mod serial_array;
 mod text_line;
@@ -16,7 +18,9 @@ mod xsens;
 
 pub use bno08x_rvc::Bno08xRvcParser;
 pub use gy_mcu90640::GyMcu90640Parser;
+pub use http_chunks::{BadChunk, ChunkedBody};
 pub use iio_scan::{ScanElement, ScanLayout};
+pub use jpeg_stream::{JpegPicture, JpegSplitter};
 pub use mavlink_imu::{Autopilot, MavlinkParser, heartbeat, message_interval_request};
 pub use serial_array::{ArrayElement, SerialArrayFormat, SerialArrayParser};
 pub use text_line::{TextColumn, TextLineFormat, TextLineParser};
