@@ -4,9 +4,17 @@
 #![allow(clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod encoders;
+mod recorded;
 mod rooms;
 
-criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading, rooms::rooms);
+criterion::criterion_group!(
+    benches,
+    encoders::sessions,
+    encoders::preprocessing,
+    encoders::loading,
+    rooms::rooms,
+    recorded::recorded
+);
 
 fn main() {
     if std::env::args().any(|argument| argument == "--tract-sessions") {

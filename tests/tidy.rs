@@ -55,11 +55,13 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 29] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
+    ("crc32fast", &["recording"]),
     ("image", &["media"]),
+    ("lz4_flex", &["recording"]),
     ("mcap", &["recording"]),
     ("memmap2", &["store"]),
     ("nokhwa", &["sensors"]),
@@ -70,6 +72,7 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("rumqttd", &["publish", "daemon", "cli"]),
     ("rusqlite", &["store"]),
     ("rustix", &["time", "sensors", "telemetry", "daemon"]),
+    ("ruzstd", &["recording"]),
     ("safetensors", &["encoders"]),
     ("sd_notify", &["daemon"]),
     ("serialport", &["sensors"]),

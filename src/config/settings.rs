@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
-use crate::publish::{Credentials, PublishSettings};
-use crate::recording::Speed;
+use crate::publish::{BrokerAddress, Credentials, PublishSettings};
+use crate::recording::{Speed, TopicSettings};
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
 use crate::windows::WindowSettings;
@@ -40,6 +40,24 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A replay with the defaults of every other key, for the command line; nothing of it is published.
+    #[must_use]
+    pub fn of_replay(pack: PathBuf, replay: ReplaySettings, prompts: Vec<PromptSettings>) -> Self {
+        let nowhere = BrokerAddress { host: "localhost".to_owned(), port: 1883 };
+        Self {
+            pack,
+            publish_without_credentials: PublishSettings::new(nowhere, "default", "replay"),
+            login: None,
+            source: SourceSettings::Replay(replay),
+            windows: HopSettings::default(),
+            prompts,
+            joint: JointRule::default(),
+            detect: crate::detect::Settings::default(),
+            events: crate::events::Settings::default(),
+            log: LogLevel::default(),
+        }
+    }
+
     /// Settings of `publish`, with the password as its file holds it now.
     ///
     /// # Errors
@@ -114,6 +132,8 @@ pub struct ReplaySettings {
     pub speed: Speed,
     /// Starts over at the end.
     pub repeat: bool,
+    /// Topics that are sensors, of a recording that another program made.
+    pub topics: Vec<TopicSettings>,
 }
 
 /// How samples are cut into windows; lengths and rates come from the pack.

@@ -5,9 +5,14 @@
 mod build;
 mod inference;
 mod perception;
+mod record;
+mod replay;
 mod service;
 mod signals;
 mod threads;
+
+pub use record::{Recorded, record};
+pub use replay::{Output, Replayed, replay};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -123,32 +128,32 @@ impl<'a> Running<'a> {
         stop: &Arc<AtomicBool>,
         runtime: &'a tokio::runtime::Runtime,
     ) -> anyhow::Result<Self> {
-        let replay = rooms.recording.is_some();
+        let Rooms { senses, publisher, post } = rooms;
+        let replay = senses.recording.is_some();
         let capacities = if replay { [REPLAY_WAITING; 2] } else { [SAMPLES_WAITING, TURNS_WAITING] };
-        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&rooms.telemetry));
-        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&rooms.telemetry));
+        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&senses.telemetry));
+        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&senses.telemetry));
         let queues = Queues { samples: sample_out.depth(), turns: turn_out.depth(), capacities };
         let heartbeat = Arc::new(Heartbeat::default());
         heartbeat.beat();
         let mut threads = Vec::new();
         let inference = InferenceLoop {
-            perception: rooms.perception,
-            publisher: rooms.publisher.clone(),
-            joint_hop_nanos: rooms.joint_hop_nanos,
+            perception: senses.perception,
+            publisher: publisher.clone(),
+            joint_hop_nanos: senses.joint_hop_nanos,
         };
         let beating = Arc::clone(&heartbeat);
         threads.push(spawn("inference", move || inference.run(&turn_out, &beating))?);
-        let windows = rooms.windows;
+        let windows = senses.windows;
         threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in))?);
-        threads.extend(source_threads(settings, rooms.recording, &rooms.telemetry, &rooms.publisher, sample_in, stop)?);
+        threads.extend(source_threads(settings, senses.recording, &senses.telemetry, &publisher, sample_in, stop)?);
         let (all_said, is_all_said) = tokio::sync::oneshot::channel();
-        let posting = runtime.spawn(rooms.post.run(async {
+        let posting = runtime.spawn(post.run(async {
             // A sender that is gone means the same: nothing more will come.
             is_all_said.await.unwrap_or(());
         }));
-        let publisher = rooms.publisher;
         let service = Service::new();
-        let telemetry = rooms.telemetry;
+        let telemetry = senses.telemetry;
         Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, telemetry, queues })
     }
 

@@ -15,6 +15,7 @@ mod presence;
 mod publisher;
 mod subscriber;
 mod topics;
+mod transcript;
 mod wire;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use post::{Farewell, Post};
 pub use publisher::Publisher;
 pub use subscriber::{Subscriber, SubscriberSettings};
 pub use topics::{ALL_ROBOTS, Class, Qos, Rule, TABLE, Topics, class_of};
+pub use transcript::{Said, Transcript};
 
 /// Where and how to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
