@@ -6,6 +6,7 @@
 mod encoders;
 mod recorded;
 mod rooms;
+mod wires;
 
 criterion::criterion_group!(
     benches,
@@ -13,7 +14,8 @@ criterion::criterion_group!(
     encoders::preprocessing,
     encoders::loading,
     rooms::rooms,
-    recorded::recorded
+    recorded::recorded,
+    wires::wires
 );
 
 fn main() {

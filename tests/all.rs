@@ -9,4 +9,5 @@ mod mqtt;
 mod pack;
 mod parity;
 mod recording;
+mod serial;
 mod tidy;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{DriverSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until};
 use crate::backoff::Backoff;
 use crate::pipe;
-use crate::telemetry::{SensorCounters, SensorState};
-use crate::time::{MonoTime, NANOS_PER_SEC, now};
+use crate::telemetry::{DropReason, SensorCounters, SensorState};
+use crate::time::{NANOS_PER_SEC, now};
 
 /// Longest wait for a sample before the stop flag is looked at.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
@@ -39,13 +39,7 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
 
 /// How long a healthy device may be silent.
 fn stall_after(driver: &DriverSettings) -> Duration {
-    let period_secs = match driver {
-        DriverSettings::V4l { rate_hz, .. } | DriverSettings::Nokhwa { rate_hz, .. } => 1.0 / rate_hz.max(0.1),
-        DriverSettings::Microphone { .. } | DriverSettings::WitMotion { .. } => 0.1,
-        // The board can be set to 0.5 to 8 Hz; 2 Hz is what it needs for the default hop.
-        DriverSettings::GyMcu90640 { .. } => 0.5,
-    };
-    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * period_secs))
+    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * driver.period_secs()))
 }
 
 struct Life<'a> {
@@ -88,13 +82,17 @@ impl Life<'_> {
             if self.is_stopped() {
                 return Left::Stop;
             }
-            match device.next(READ_TIMEOUT) {
+            let read = device.next(READ_TIMEOUT);
+            for _ in 0..device.take_refused() {
+                self.counters.count_drop(DropReason::Undecodable);
+            }
+            match read {
                 Ok(Some(sample)) => {
                     last = now();
                     self.backoff.reset();
                     self.counters.count_sample(sample.arrived_at);
                     self.set(SensorState::Ok);
-                    if self.output.send(self.offset(sample)).is_err() {
+                    if self.output.send(self.referred(sample)).is_err() {
                         return Left::Stop;
                     }
                 }
@@ -128,13 +126,15 @@ impl Life<'_> {
         }
     }
 
-    fn offset(&self, mut sample: Sample) -> Sample {
+    /// The sample on the reference clock and in the body's axes: the one place where the config's offset and mounting are applied.
+    fn referred(&self, mut sample: Sample) -> Sample {
         let offset = (self.settings.time_offset_ms * NANOS_PER_SEC as f64 / 1000.0) as i64;
-        if offset != 0 {
-            let shift = |stamp: &mut MonoTime| *stamp = stamp.shifted(offset);
-            shift(&mut sample.captured_at);
-            if let SampleData::Imu(readings) = &mut sample.data {
-                readings.iter_mut().for_each(|reading| shift(&mut reading.captured_at));
+        sample.captured_at = sample.captured_at.shifted(offset);
+        if let (SampleData::Imu(readings), DriverSettings::Imu(imu)) = (&mut sample.data, &self.settings.driver) {
+            for reading in readings {
+                reading.captured_at = reading.captured_at.shifted(offset);
+                reading.accel_in_body_mps2 = imu.mounting.turn(reading.accel_in_body_mps2);
+                reading.gyro_in_body_radps = reading.gyro_in_body_radps.map(|gyro| imu.mounting.turn(gyro));
             }
         }
         sample
@@ -152,6 +152,8 @@ mod tests {
     use super::*;
     use crate::modality::SensorId;
     use crate::pipe::{Received, WhenFull, bounded};
+    use crate::sensors::{CameraDriver, MicrophoneSettings, NokhwaSettings};
+    use crate::time::MonoTime;
 
     /// Gives `left` samples and is lost then.
     struct Flaky {
@@ -179,7 +181,7 @@ mod tests {
     }
 
     fn settings() -> SensorSettings {
-        let driver = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+        let driver = DriverSettings::Microphone(MicrophoneSettings::default());
         SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: -25.0, driver }
     }
 
@@ -238,7 +240,10 @@ mod tests {
 
     #[test]
     fn stalls_follow_the_period() {
-        let camera = |rate_hz| DriverSettings::Nokhwa { index: 0, width_px: 1, height_px: 1, rate_hz };
+        let camera = |rate_hz| {
+            let nokhwa = NokhwaSettings { index: 0, width_px: 1, height_px: 1, rate_hz };
+            DriverSettings::Camera(CameraDriver::Nokhwa(nokhwa))
+        };
         assert_eq!(stall_after(&camera(30.0)), Duration::from_secs(2));
         assert_eq!(stall_after(&camera(0.5)), Duration::from_secs(10));
         assert_eq!(stall_after(&camera(0.0)), Duration::from_secs(50));

@@ -4,33 +4,36 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod device_clock;
 mod driver;
-mod gy_mcu90640;
+mod iio;
+mod imu;
+mod line;
+mod mavlink_device;
 mod microphone;
-#[cfg(test)]
-mod microphone_tests;
+mod mounting;
 mod nokhwa_camera;
 mod pace;
 mod sample_clock;
-mod serial;
-#[cfg(test)]
-mod tests;
+mod settings;
+mod thermal_array;
 mod v4l_camera;
-mod witmotion;
+pub mod wire;
 
 pub use driver::run;
-pub use gy_mcu90640::{GyMcu90640Parser, ThermalFrame};
+pub use mounting::Mounting;
 pub use pace::pause_until;
-pub use witmotion::{WitMotionParser, WitMotionReading};
+pub use settings::{
+    CameraDriver, DriverSettings, IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings,
+    MicrophoneSettings, NokhwaSettings, SensorSettings, SerialPortSettings, ThermalArrayDriver, V4lSettings,
+};
+pub use wire::STANDARD_GRAVITY_MPS2;
 
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};
 use crate::modality::{Modality, SensorId};
 use crate::time::MonoTime;
-
-/// Standard gravity in m/s², for devices that measure in g (ISO 80000-3).
-pub const STANDARD_GRAVITY_MPS2: f32 = 9.806_65;
 
 /// One reading of six axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,6 +123,11 @@ pub trait Sensor: Send {
     /// # Errors
     /// When the device is lost; it must be opened anew.
     fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError>;
+
+    /// How often since the last call something that looked like a packet was refused.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Opens the device that `settings` name. This may block for some seconds.
@@ -128,95 +136,30 @@ pub trait Sensor: Send {
 /// When it is not there, is held by another program, or cannot do what is asked.
 pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
-    Ok(match &settings.driver {
-        DriverSettings::V4l { device, width_px, height_px, rate_hz, fourcc } => {
+    match &settings.driver {
+        DriverSettings::Camera(camera) => open_camera(id, camera),
+        DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz }) => {
+            Ok(Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?))
+        }
+        DriverSettings::Imu(imu) => imu::open(id, imu),
+        DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
+    }
+}
+
+fn open_camera(id: SensorId, driver: &CameraDriver) -> Result<Box<dyn Sensor>, SensorError> {
+    Ok(match driver {
+        CameraDriver::V4l(V4lSettings { device, width_px, height_px, rate_hz, fourcc }) => {
             let (width_px, height_px, rate_hz) = (*width_px, *height_px, *rate_hz);
             let wanted = v4l_camera::Wanted { device, width_px, height_px, rate_hz, fourcc: fourcc.as_deref() };
             Box::new(v4l_camera::V4lCamera::open(id, &wanted)?)
         }
-        DriverSettings::Nokhwa { index, width_px, height_px, rate_hz } => {
+        CameraDriver::Nokhwa(NokhwaSettings { index, width_px, height_px, rate_hz }) => {
             Box::new(nokhwa_camera::NokhwaCamera::open(id, *index, (*width_px, *height_px), *rate_hz)?)
         }
-        DriverSettings::Microphone { host, device, sample_rate_hz } => {
-            Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?)
-        }
-        DriverSettings::WitMotion { device, baud } => Box::new(witmotion::WitMotion::open(id, device, *baud)?),
-        DriverSettings::GyMcu90640 { device, baud } => Box::new(gy_mcu90640::GyMcu90640::open(id, device, *baud)?),
     })
 }
 
-/// A sensor as the config resolved it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SensorSettings {
-    /// Its name.
-    pub id: SensorId,
-    /// Added to every capture stamp: t_ref = t_sensor + offset (Kalibr's sign).
-    pub time_offset_ms: f64,
-    /// Which device, and how.
-    pub driver: DriverSettings,
-}
-
-/// A device and how it is opened.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DriverSettings {
-    /// A camera through V4L2 (Linux).
-    V4l {
-        /// `/dev/v4l/by-id/…`, `/dev/v4l/by-path/…` or `/dev/videoN`.
-        device: String,
-        /// Wanted width in pixels.
-        width_px: u32,
-        /// Wanted height in pixels.
-        height_px: u32,
-        /// Wanted frames a second.
-        rate_hz: f64,
-        /// Four-character code (`YUYV`, `MJPG`, `NV12`, `GREY`); none = the first of these that the device offers.
-        fourcc: Option<String>,
-    },
-    /// A camera through nokhwa (portable).
-    Nokhwa {
-        /// Index of the camera.
-        index: u32,
-        /// Wanted width in pixels.
-        width_px: u32,
-        /// Wanted height in pixels.
-        height_px: u32,
-        /// Wanted frames a second.
-        rate_hz: f64,
-    },
-    /// A microphone through cpal.
-    Microphone {
-        /// cpal's host name (`alsa`, …); none = the platform's default.
-        host: Option<String>,
-        /// cpal's device id or name, such as `plughw:CARD=Webcam`; none = the default device.
-        device: Option<String>,
-        /// Wanted samples a second; none = what the device prefers.
-        sample_rate_hz: Option<u32>,
-    },
-    /// A WitMotion IMU on a serial port (0x55 packets).
-    WitMotion {
-        /// `/dev/serial/by-id/…`.
-        device: String,
-        /// Bits a second.
-        baud: u32,
-    },
-    /// An MLX90640 thermal array behind a GY-MCU90640 board on a serial port.
-    GyMcu90640 {
-        /// `/dev/serial/by-id/…`.
-        device: String,
-        /// Bits a second.
-        baud: u32,
-    },
-}
-
-impl DriverSettings {
-    /// The sense this device serves.
-    #[must_use]
-    pub const fn modality(&self) -> Modality {
-        match self {
-            Self::V4l { .. } | Self::Nokhwa { .. } => Modality::Image,
-            Self::Microphone { .. } => Modality::Audio,
-            Self::WitMotion { .. } => Modality::Imu,
-            Self::GyMcu90640 { .. } => Modality::Thermal,
-        }
-    }
-}
+#[cfg(test)]
+mod microphone_tests;
+#[cfg(test)]
+mod tests;
