@@ -1,5 +1,5 @@
 //! Compiles every `proto/**/*.proto` into `$OUT_DIR/<package>.rs`, without protoc; and, for recordings, which carry their own schemas,
-//! the descriptors of the messages that stand in them into `$OUT_DIR/recording.fds.bin`.
+//! the descriptors of what sensors gave into `$OUT_DIR/recording.fds.bin` and of what a replay adds into `$OUT_DIR/findings.fds.bin`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, [root])?;
     prost_build::Config::new().btree_map(["."]).compile_fds(descriptors)?;
 
-    let mut recorded = protox::Compiler::new([root])?;
-    recorded.include_imports(true);
-    recorded.open_files(files.iter().filter(|file| !file.starts_with("proto/perceptd/v1")))?;
+    let sensors_gave =
+        ["proto/perceptd/recording", "proto/foxglove/CompressedImage.proto", "proto/foxglove/RawImage.proto"];
+    let (recorded, found) = files.iter().partition(|file| sensors_gave.iter().any(|given| file.starts_with(given)));
+    write_descriptors(root, recorded, "recording.fds.bin")?;
+    write_descriptors(root, found, "findings.fds.bin")
+}
+
+fn write_descriptors(root: &Path, files: Vec<&PathBuf>, name: &str) -> Result<(), Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new([root])?;
+    compiler.include_imports(true);
+    compiler.open_files(files)?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    std::fs::write(out.join("recording.fds.bin"), recorded.encode_file_descriptor_set())?;
+    std::fs::write(out.join(name), compiler.encode_file_descriptor_set())?;
     Ok(())
 }
 

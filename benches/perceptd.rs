@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod encoders;
+mod recorded;
 mod rooms;
 mod wires;
 
@@ -13,6 +14,7 @@ criterion::criterion_group!(
     encoders::preprocessing,
     encoders::loading,
     rooms::rooms,
+    recorded::recorded,
     wires::wires
 );
 

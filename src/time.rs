@@ -113,6 +113,12 @@ impl Timeline {
     pub const fn unix_nanos(&self, stamp: MonoTime) -> i64 {
         self.unix_nanos_at_zero.saturating_add(stamp.nanos())
     }
+
+    /// Unix time in nanoseconds as a stamp.
+    #[must_use]
+    pub const fn mono(&self, unix_nanos: i64) -> MonoTime {
+        MonoTime::from_nanos(unix_nanos.saturating_sub(self.unix_nanos_at_zero))
+    }
 }
 
 /// The reference clock's present reading.

@@ -9,6 +9,7 @@ mod demo;
 mod mqtt;
 mod pack;
 mod parity;
+mod recording;
 mod serial;
 mod sources;
 mod tidy;

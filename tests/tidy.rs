@@ -55,13 +55,15 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 30] = [
+const CRATES: [(&str, &[&str]); 33] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("base64", &["sensors"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
+    ("crc32fast", &["recording"]),
     ("httparse", &["sensors"]),
     ("image", &["media"]),
+    ("lz4_flex", &["recording"]),
     ("mavlink", &["sensors"]),
     ("mcap", &["recording"]),
     ("memmap2", &["store"]),
@@ -74,6 +76,7 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("rumqttd", &["publish", "daemon", "cli"]),
     ("rusqlite", &["store"]),
     ("rustix", &["time", "sensors", "telemetry", "daemon"]),
+    ("ruzstd", &["recording"]),
     ("safetensors", &["encoders"]),
     ("sd_notify", &["daemon"]),
     ("serialport", &["sensors"]),

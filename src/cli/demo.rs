@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::bundled;
-use crate::config::{ReplaySettings, Settings, SourceSettings, USUAL_P_FALSE};
+use crate::config::{ReplaySettings, Settings, SourceSettings};
 use crate::daemon;
-use crate::modality::{Modality, is_name};
-use crate::prompts::{Part, PartSource, PromptSettings};
+use crate::modality::Modality;
+use crate::prompts::PartSource;
 use crate::publish::{ALL_ROBOTS, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
 use crate::recording::Speed;
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
@@ -23,6 +23,9 @@ use crate::time::{MonoTime, NANOS_PER_SEC, now};
 const SCREEN_EVERY: Duration = Duration::from_secs(1);
 /// How often a stop is looked for.
 const STOP_SEEN_WITHIN: Duration = Duration::from_millis(100);
+
+/// Where the prompts of the command line are looked for.
+const SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
 
 /// What the demo plays, and how long.
 #[derive(Debug, clap::Args)]
@@ -40,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE.mcap")]
     recording: Option<PathBuf>,
     /// Times real time, or `max` for as fast as possible.
-    #[arg(long, default_value = "1", value_parser = parse_speed)]
+    #[arg(long, default_value = "1", value_parser = super::parse_speed)]
     speed: Speed,
     #[command(flatten)]
     pack: super::Pack,
@@ -53,10 +56,12 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     settings.pack = arguments.pack.folder();
     if let SourceSettings::Replay(replay) = &mut settings.source {
         let recording = arguments.recording.unwrap_or_else(|| replay.recording.clone());
-        *replay = ReplaySettings { recording, speed: arguments.speed, repeat: arguments.speed != Speed::Max };
+        let repeat = arguments.speed != Speed::Max;
+        *replay = ReplaySettings { recording, speed: arguments.speed, repeat, topics: Vec::new() };
     }
     if !arguments.prompt.is_empty() {
-        settings.prompts = arguments.prompt.into_iter().map(prompt).collect::<anyhow::Result<_>>()?;
+        settings.prompts =
+            arguments.prompt.into_iter().map(|source| super::prompt(source, &SENSES)).collect::<anyhow::Result<_>>()?;
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
@@ -65,38 +70,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
     runtime.block_on(watch.run())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `max`, or a positive number.
-fn parse_speed(argument: &str) -> Result<Speed, String> {
-    match argument {
-        "max" => Ok(Speed::Max),
-        number => match number.parse() {
-            Ok(times) if times > 0.0 && f64::is_finite(times) => Ok(Speed::Real(times)),
-            _ => Err(format!("`{number}` is no speed: say `max` or a positive number")),
-        },
-    }
-}
-
-/// A prompt for camera and microphone, named after its file or words.
-fn prompt(source: PartSource) -> anyhow::Result<PromptSettings> {
-    let words = match &source {
-        PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
-            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-        }
-        PartSource::Text(words) => words.clone(),
-        bytes => bytes.to_string(),
-    };
-    let id: String =
-        words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
-    anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
-    Ok(PromptSettings {
-        id: id.into(),
-        parts: vec![Part { source, weight: 1.0 }],
-        negatives: Vec::new(),
-        modalities: vec![Modality::Image, Modality::Audio],
-        p_false: USUAL_P_FALSE,
-    })
 }
 
 /// Runs the daemon on its own thread and listens until it has said its last word.

@@ -11,6 +11,7 @@ pub mod embed;
 mod operator;
 mod prompt;
 mod record;
+mod replay;
 mod run;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,8 +23,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, reload};
 
-use crate::modality::Modality;
-use crate::prompts::PartSource;
+use crate::config::USUAL_P_FALSE;
+use crate::modality::{Modality, is_name};
+use crate::prompts::{Part, PartSource, PromptSettings};
+use crate::recording::Speed;
 use crate::sensors::Inventory;
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
@@ -95,15 +98,10 @@ enum Command {
         #[command(flatten)]
         pack: Pack,
     },
-    /// Make a recording from a folder of its parts.
-    Record {
-        /// The folder: `camera/`, `thermal/`, `depth/`, `mic.wav`, `imu.csv`.
-        #[arg(long, value_name = "DIR")]
-        from: PathBuf,
-        /// The MCAP file to write.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
+    /// Record what the sensors give, without encoders and broker; or make a recording from a folder of its parts.
+    Record(record::Arguments),
+    /// Play a recording through windows, encoders and prompts without a broker: what would have been found?
+    Replay(replay::Arguments),
 }
 
 /// Which model pack to use.
@@ -153,9 +151,10 @@ impl Cli {
                 let arguments = detect::DetectArguments { pack: pack.folder(), images, prompts: prompt, p_false };
                 Ok(exit(detect::detect(&arguments, &mut out, &mut io::stderr().lock())?))
             }
-            Command::Record { from, out: file } => {
-                writeln!(out, "{}", record::from_parts(&from, &file)?)?;
-                Ok(ExitCode::SUCCESS)
+            Command::Record(arguments) => record::run(&arguments, &mut out),
+            Command::Replay(arguments) => {
+                drop(out);
+                replay::run(arguments)
             }
         }
     }
@@ -215,6 +214,37 @@ const fn exit(all_good: bool) -> ExitCode {
 fn bundled(path: &str) -> PathBuf {
     let here = Path::new(path);
     if here.exists() { here.to_path_buf() } else { Path::new("/usr/share/perceptd").join(path) }
+}
+
+/// `max`, or a positive number.
+fn parse_speed(argument: &str) -> Result<Speed, String> {
+    match argument {
+        "max" => Ok(Speed::Max),
+        number => match number.parse() {
+            Ok(times) if times > 0.0 && f64::is_finite(times) => Ok(Speed::Real(times)),
+            _ => Err(format!("`{number}` is no speed: say `max` or a positive number")),
+        },
+    }
+}
+
+/// A prompt looked for in these senses, named after its file or words.
+fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptSettings> {
+    let words = match &source {
+        PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
+        PartSource::Text(words) => words.clone(),
+    };
+    let id: String =
+        words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
+    anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
+    Ok(PromptSettings {
+        id: id.into(),
+        parts: vec![Part { source, weight: 1.0 }],
+        negatives: Vec::new(),
+        modalities: modalities.to_vec(),
+        p_false: USUAL_P_FALSE,
+    })
 }
 
 /// A length of time such as `20s`, `500ms` or `2m`.

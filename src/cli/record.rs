@@ -1,15 +1,70 @@
-//! `perceptd record --from DIR --out FILE.mcap`: makes a recording from its parts.
+//! `perceptd record`: the sensors of a config, or a folder of parts, into an MCAP file.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use super::{EXIT_USAGE, report};
+use crate::config::Settings;
+use crate::daemon::{self, Recorded};
 use crate::recording::{RecordingError, parts};
+use crate::telemetry::SensorReading;
 
-/// Makes the recording and returns one line that says what it holds.
-///
-/// # Errors
-/// When a part cannot be read or the recording cannot be written.
-pub(super) fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
+/// Where the installed service has its config.
+const USUAL_CONFIG: &str = "/etc/perceptd/perceptd.toml";
+
+/// What to record, and where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The MCAP file to write; it must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The config that names the sensors.
+    #[arg(long, value_name = "FILE", default_value = USUAL_CONFIG)]
+    config: PathBuf,
+    /// How long to record, such as `60s` [default: until Ctrl-C].
+    #[arg(long = "for", value_name = "TIME", value_parser = super::parse_duration)]
+    duration: Option<Duration>,
+    /// Make the recording from a folder instead: `camera/`, `thermal/`, `depth/`, `mic.wav`, `imu.csv`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "duration"])]
+    from: Option<PathBuf>,
+}
+
+/// Records, and says on `out` what the file holds.
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    if let Some(dir) = &arguments.from {
+        writeln!(out, "{}", from_parts(dir, &arguments.out)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = match Settings::open(&arguments.config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report(&error.into());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let recorded = daemon::record(&settings, &arguments.out, arguments.duration, &stop)?;
+    writeln!(out, "{}: {}", arguments.out.display(), told(&recorded))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
     let made = parts::make(dir, out)?;
     let counts: Vec<String> = made.samples.iter().map(|(sensor, count)| format!("{count} of {sensor}")).collect();
     Ok(format!("{}: {} samples", out.display(), counts.join(", ")))
+}
+
+fn told(recorded: &Recorded) -> String {
+    let of = |(sensor, samples, reading): &(_, u64, SensorReading)| {
+        let lost: u64 = reading.drops.values().sum();
+        let drops = if lost == 0 { String::new() } else { format!(" ({lost} more were lost: the disk is too slow)") };
+        let reason = reading.state.reason();
+        let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        format!("{samples} of {sensor}{drops}{why}")
+    };
+    format!("{} samples", recorded.sensors.iter().map(of).collect::<Vec<_>>().join(", "))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
-use crate::publish::{Credentials, PublishSettings, TlsSettings};
-use crate::recording::Speed;
+use crate::publish::{BrokerAddress, Credentials, PublishSettings, TlsSettings};
+use crate::recording::{Speed, TopicSettings};
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
 use crate::store::events::StoreSettings;
@@ -52,6 +52,29 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A replay with the defaults of every other key, for the command line; nothing of it is published.
+    #[must_use]
+    pub fn of_replay(pack: PathBuf, replay: ReplaySettings, prompts: Vec<PromptSettings>) -> Self {
+        let nowhere = BrokerAddress { host: "localhost".to_owned(), port: 1883 };
+        Self {
+            pack,
+            publish_without_credentials: PublishSettings::new(nowhere, "default", "replay"),
+            login: None,
+            tls: None,
+            source: SourceSettings::Replay(replay),
+            sensors_off: Vec::new(),
+            windows: HopSettings::default(),
+            prompts,
+            joint: JointRule::default(),
+            detect: crate::detect::Settings::default(),
+            events: crate::events::Settings::default(),
+            state_folder: None,
+            sync_within: StoreSettings::SYNC_WITHIN,
+            log: LogLevel::default(),
+            remote: RemoteSettings::default(),
+        }
+    }
+
     /// Settings of `publish`, with password and certificates as their files hold them now.
     ///
     /// # Errors
@@ -167,6 +190,8 @@ pub struct ReplaySettings {
     pub speed: Speed,
     /// Starts over at the end.
     pub repeat: bool,
+    /// Topics that are sensors, of a recording that another program made.
+    pub topics: Vec<TopicSettings>,
 }
 
 /// Config, prompts and commands by topic.

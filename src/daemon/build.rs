@@ -23,50 +23,40 @@ use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
 use crate::windows::{WindowSettings, Windower};
 
-/// Everything that the threads work with.
-pub(super) struct Rooms {
+/// From samples to findings: what the daemon and a replay without a broker have in common.
+pub(super) struct Senses {
     pub(super) telemetry: Telemetry,
     pub(super) recording: Option<Recording>,
+    pub(super) sensors: Vec<(SensorId, Modality)>,
+    pub(super) timeline: Timeline,
     pub(super) windows: WindowLoop,
     pub(super) perception: Perception,
-    pub(super) publisher: Publisher,
-    pub(super) post: Post,
     pub(super) joint_hop_nanos: i64,
     pub(super) ground: Ground,
 }
 
-impl Rooms {
+impl Senses {
     /// Opens the recording, loads the pack, enrols the prompts. Touches neither devices nor the broker.
-    pub(super) fn build(boot: &mut Boot, started_at: MonoTime) -> anyhow::Result<Self> {
+    pub(super) fn build(boot: &mut Boot) -> anyhow::Result<Self> {
         let settings = &boot.settings.clone();
         let telemetry = Telemetry::default();
         let recording = match &settings.source {
-            SourceSettings::Replay(replay) => Some(Recording::open(&replay.recording)?),
+            SourceSettings::Replay(replay) => Some(Recording::open_mapped(&replay.recording, &replay.topics)?),
             SourceSettings::Sensors(_) => None,
         };
-        let recorded = recording.as_ref().map(Recording::sensors).unwrap_or_default();
-        let sensors = sensors_of(settings, &recorded);
         let (timeline, ids) = time_and_ids(recording.as_ref())?;
         // What prompts are made of is loaded first: the text encoder is large, and what it leaves is taken by the others.
         let mut encoders = Encoders::open(&settings.pack, &[])?;
         let bank = Arc::new(Bank::new(encoders.bank()?));
         let prompts = prompts(boot, &mut encoders, &bank)?;
+        let recorded = recording.as_ref().map(|recording| known(recording, &encoders)).unwrap_or_default();
+        let sensors = sensors_of(settings, &recorded);
         load_only(&mut encoders, &sensors)?;
         let cut = windows(settings, &sensors, &encoders)?;
         let joint = joint(settings, &sensors, &encoders);
         let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
         let facts = Modality::ALL.into_iter().filter_map(|m| Some((m, encoders.facts(m)?.clone())));
         let ground = Ground { facts: facts.collect(), recorded, timeline: timeline.clone() };
-        let parts = PublishParts {
-            timeline,
-            telemetry: telemetry.clone(),
-            space: encoders.space().clone(),
-            dim: u32::try_from(encoders.dim()).context("the pack's dimension")?,
-            sensors: sensors.clone(),
-            started_at,
-            replay: recording.is_some(),
-        };
-        let (publisher, post) = crate::publish::open(settings.publish()?, parts)?;
         let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
         let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };
@@ -82,8 +72,43 @@ impl Rooms {
             last_time: MonoTime::default(),
             latest: BTreeMap::new(),
         };
-        Ok(Self { telemetry, recording, windows, perception, publisher, post, joint_hop_nanos, ground })
+        Ok(Self { telemetry, recording, sensors, timeline, windows, perception, joint_hop_nanos, ground })
     }
+}
+
+/// Everything that the daemon's threads work with.
+pub(super) struct Rooms {
+    pub(super) senses: Senses,
+    pub(super) publisher: Publisher,
+    pub(super) post: Post,
+}
+
+impl Rooms {
+    /// As [`Senses::build`], with somebody to tell it to.
+    pub(super) fn build(boot: &mut Boot, started_at: MonoTime) -> anyhow::Result<Self> {
+        let senses = Senses::build(boot)?;
+        let parts = PublishParts {
+            timeline: senses.timeline.clone(),
+            telemetry: senses.telemetry.clone(),
+            space: senses.perception.encoders.space().clone(),
+            dim: u32::try_from(senses.perception.encoders.dim()).context("the pack's dimension")?,
+            sensors: senses.sensors.clone(),
+            started_at,
+            replay: senses.recording.is_some(),
+        };
+        let (publisher, post) = crate::publish::open(boot.settings.publish()?, parts)?;
+        Ok(Self { senses, publisher, post })
+    }
+}
+
+/// The recorded sensors that the pack has an encoder for: whoever recorded need not have had this pack.
+fn known(recording: &Recording, encoders: &Encoders) -> Vec<(SensorId, Modality)> {
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        recording.sensors().into_iter().partition(|(_, modality)| encoders.facts(*modality).is_some());
+    for (sensor, modality) in unknown {
+        tracing::warn!(%sensor, "passed over: the model pack has no {modality} encoder");
+    }
+    known
 }
 
 /// The prompts of the file, of which each must be right, and of topics, of which a wrong one is told.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::perception::{Finding, Perception, PerceptionChange};
+use super::perception::{Embedded, Finding, Perception, PerceptionChange};
 use super::threads::{Heartbeat, Turn};
+use crate::encoders::SpaceId;
 use crate::events::Event;
 use crate::pipe::{Received, Receiver};
 use crate::publish::{EmbeddingReading, JointReading, Publisher};
@@ -55,14 +56,11 @@ impl InferenceLoop {
         let mut events_changed = false;
         for finding in findings {
             match finding {
-                Finding::Embedding(embedded) => self.publisher.embedding(&EmbeddingReading {
-                    sensor: &embedded.sensor,
-                    window_index: embedded.window_index,
-                    span: embedded.span,
-                    presence: embedded.presence,
-                    embedding: &embedded.embedding,
-                }),
-                Finding::Joint(at, joint) => self.publish_joint(at, &joint),
+                Finding::Embedding(embedded) => self.publisher.embedding(&embedded.reading()),
+                Finding::Joint(at, joint) => {
+                    let space = self.perception.encoders.space();
+                    self.publisher.joint(&joint_reading(at, &joint, space, self.joint_hop_nanos));
+                }
                 Finding::Event(event) => {
                     events_changed = true;
                     self.publish_event(&event);
@@ -80,14 +78,28 @@ impl InferenceLoop {
             tracing::error!(%error, prompt = %event.prompt, "an event could not be published");
         }
     }
+}
 
-    fn publish_joint(&self, at: MonoTime, joint: &JointVector) {
-        self.publisher.joint(&JointReading {
-            index: u64::try_from(at.nanos() / self.joint_hop_nanos).unwrap_or(0),
-            at,
-            space: self.perception.encoders.space(),
-            vector: &joint.vector,
-            parts: &joint.parts,
-        });
+impl Embedded {
+    /// As it is published.
+    pub(super) const fn reading(&self) -> EmbeddingReading<'_> {
+        EmbeddingReading {
+            sensor: &self.sensor,
+            window_index: self.window_index,
+            span: self.span,
+            presence: self.presence,
+            embedding: &self.embedding,
+        }
     }
+}
+
+/// A joint vector as it is published.
+pub(super) fn joint_reading<'a>(
+    at: MonoTime,
+    joint: &'a JointVector,
+    space: &'a SpaceId,
+    hop_nanos: i64,
+) -> JointReading<'a> {
+    let index = u64::try_from(at.nanos() / hop_nanos).unwrap_or(0);
+    JointReading { index, at, space, vector: &joint.vector, parts: &joint.parts }
 }

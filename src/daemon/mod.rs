@@ -11,12 +11,17 @@ mod perception;
 mod plan;
 mod prepare;
 mod prompt_book;
+mod record;
 mod recorder;
+mod replay;
 mod service;
 mod signals;
 mod sources;
 mod threads;
 mod transaction;
+
+pub use record::{Recorded, record};
+pub use replay::{Output, Replayed, replay};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -149,36 +154,37 @@ struct Queues {
 
 impl<'a> Running<'a> {
     fn start(
-        mut rooms: Rooms,
+        rooms: Rooms,
         boot: Boot,
         remote: Option<(Remote, RemoteStore)>,
         stop: &Arc<AtomicBool>,
         runtime: &'a tokio::runtime::Runtime,
     ) -> anyhow::Result<Self> {
-        let replay = rooms.recording.is_some();
+        let Rooms { senses, publisher, mut post } = rooms;
+        let replay = senses.recording.is_some();
         let capacities = if replay { [REPLAY_WAITING; 2] } else { [SAMPLES_WAITING, TURNS_WAITING] };
-        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&rooms.telemetry));
-        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&rooms.telemetry));
+        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&senses.telemetry));
+        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&senses.telemetry));
         let queues = Queues { samples: sample_out.depth(), turns: turn_out.depth(), capacities };
         let heartbeat = Arc::new(Heartbeat::default());
         heartbeat.beat();
         let mut threads = Vec::new();
         let inference = InferenceLoop {
-            perception: rooms.perception,
-            publisher: rooms.publisher.clone(),
-            joint_hop_nanos: rooms.joint_hop_nanos,
+            perception: senses.perception,
+            publisher: publisher.clone(),
+            joint_hop_nanos: senses.joint_hop_nanos,
         };
         let beating = Arc::clone(&heartbeat);
         let (perception, perception_changes) = changes::<PerceptionChange>();
         let (windows_told, window_changes) = changes::<WindowChange>();
         let bank = Arc::clone(&inference.perception.bank);
         threads.push(spawn("inference", move || inference.run(&turn_out, &beating, &perception_changes))?);
-        let windows = rooms.windows;
+        let windows = senses.windows;
         threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in, &window_changes))?);
-        let mut sources = Sources::new(rooms.telemetry.clone(), (!replay).then(|| sample_in.clone()));
-        match (&boot.settings.source, rooms.recording) {
+        let mut sources = Sources::new(senses.telemetry.clone(), (!replay).then(|| sample_in.clone()));
+        match (&boot.settings.source, senses.recording) {
             (SourceSettings::Replay(replay), Some(recording)) => {
-                threads.push(replay_thread(replay.clone(), recording, rooms.publisher.clone(), sample_in, stop)?);
+                threads.push(replay_thread(replay.clone(), recording, publisher.clone(), sample_in, stop)?);
             }
             (SourceSettings::Replay(_), None) => bail!("there is no recording to replay"),
             (SourceSettings::Sensors(sensors), _) => {
@@ -186,24 +192,23 @@ impl<'a> Running<'a> {
                 sensors.iter().try_for_each(|sensor| sources.start(sensor.clone()))?;
             }
         }
+        let telemetry = senses.telemetry;
         let control = remote.map(|(remote, store)| {
             let ((jobs, asked), (made, ready)) = prepare::pipes();
             let prepare = PrepareLoop { pack: boot.settings.pack.clone(), bank };
             threads.push(spawn("prepare", move || prepare.run(&asked, &made))?);
-            let arrivals = rooms.post.subscribe(control::listened(&rooms.publisher));
+            let arrivals = post.subscribe(control::listened(&publisher));
             let pipes = ControlPipes { arrivals, jobs, ready, windows: windows_told, perception };
-            let (publisher, telemetry) = (rooms.publisher.clone(), rooms.telemetry.clone());
-            anyhow::Ok(Control::new(remote, store, boot, rooms.ground, pipes, publisher, telemetry))
+            let (publisher, telemetry) = (publisher.clone(), telemetry.clone());
+            anyhow::Ok(Control::new(remote, store, boot, senses.ground, pipes, publisher, telemetry))
         });
         let control = control.transpose()?;
         let (all_said, is_all_said) = tokio::sync::oneshot::channel();
-        let posting = runtime.spawn(rooms.post.run(async {
+        let posting = runtime.spawn(post.run(async {
             // A sender that is gone means the same: nothing more will come.
             is_all_said.await.unwrap_or(());
         }));
-        let publisher = rooms.publisher;
         let service = Service::new();
-        let telemetry = rooms.telemetry;
         Ok(Self {
             runtime,
             service,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit code after a second signal: 128 + SIGINT, as shells say it.
@@ -18,6 +20,19 @@ impl StopSignals {
     /// Starts to listen; must be called inside a runtime.
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Watches on a runtime of its own, for as long as that is kept.
+    pub(super) fn in_background(stop: &Arc<AtomicBool>) -> anyhow::Result<Runtime> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("signals").enable_all().build();
+        let runtime = runtime.context("cannot start the runtime for signals")?;
+        let signals = {
+            let _inside = runtime.enter();
+            Self::listen().context("cannot listen to signals")?
+        };
+        runtime.spawn(signals.watch(Arc::clone(stop)));
+        Ok(runtime)
     }
 
     /// Sets `stop` at the first signal; never returns.

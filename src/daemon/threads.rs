@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::modality::SensorId;
 use crate::pipe::{Received, Receiver, Sender};
 use crate::sensors::Sample;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{DropReason, Telemetry};
 use crate::time::{MonoTime, now};
 use crate::windows::{Cut, Window, Windower};
 
@@ -123,12 +123,13 @@ impl WindowLoop {
         Some(())
     }
 
-    /// The last samples' windows are given out as far as they are there.
+    /// The last samples' windows are given out as far as they are there. What the end cuts off is no loss.
     fn finish(&mut self, output: &Sender<Turn>) {
         let cuts: Vec<(SensorId, Cut)> = self
             .windowers
             .iter_mut()
             .flat_map(|(sensor, w)| w.finish().into_iter().map(|cut| (sensor.clone(), cut)))
+            .filter(|(_, cut)| *cut != Cut::Dropped(DropReason::TooIncomplete))
             .collect();
         for (sensor, cut) in cuts {
             if self.hand_on(&sensor, cut, output).is_none() {

@@ -56,9 +56,16 @@ impl Plane {
     /// # Errors
     /// When the file cannot be read or is no 16-bit grey PNG.
     pub fn open_png16(path: &Path, scale: f64, offset: f64) -> Result<Self, MediaError> {
-        let grey =
-            grey16(&read(path)?)?.ok_or_else(|| MediaError::malformed("16-bit grey PNG", "it is another picture"))?;
-        Ok(Self::from_grey16(&grey, scale, offset, None))
+        Self::from_png16(&read(path)?, scale, offset, None)
+    }
+
+    /// Decodes a 16-bit grey PNG: each value times `scale` plus `offset`; `missing` stands for no reading and becomes NaN.
+    ///
+    /// # Errors
+    /// When the bytes are no 16-bit grey PNG.
+    pub fn from_png16(bytes: &[u8], scale: f64, offset: f64, missing: Option<u16>) -> Result<Self, MediaError> {
+        let grey = grey16(bytes)?.ok_or_else(|| MediaError::malformed("16-bit grey PNG", "it is another picture"))?;
+        Ok(Self::from_grey16(&grey, scale, offset, missing))
     }
 
     fn from_grey16(grey: &Grey16, scale: f64, offset: f64, missing: Option<u16>) -> Self {

@@ -20,6 +20,7 @@ mod publisher;
 mod report;
 mod subscriber;
 mod topics;
+mod transcript;
 mod wire;
 
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub use publisher::Publisher;
 pub use report::{CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot};
 pub use subscriber::{Subscriber, SubscriberSettings};
 pub use topics::{ALL_ROBOTS, Class, LISTENED, Qos, Rule, TABLE, Topics, class_of};
+pub use transcript::{Said, Transcript};
 
 /// Where and how to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,13 +47,17 @@ pub(super) fn encode(data: &SampleData, captured_at: MonoTime, sensor: &str, tim
     }
 }
 
-/// The data of a message of `modality`'s channel; or what is wrong with it.
-pub(super) fn decode(
-    schema: Schema,
-    bytes: &[u8],
-    modality: Modality,
-    timeline: &Timeline,
-) -> Result<SampleData, String> {
+/// What a message holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// When it was captured by the message's own stamp, in Unix nanoseconds; none where it has no stamp.
+    pub captured_at: Option<i64>,
+    /// The data.
+    pub data: SampleData,
+}
+
+/// What a message of `modality`'s channel holds; or what is wrong with it.
+pub(super) fn decode(schema: Schema, bytes: &[u8], modality: Modality, timeline: &Timeline) -> Result<Decoded, String> {
     let malformed = |why| malformed(schema, &why);
     match (schema, modality) {
         (Schema::CompressedImage | Schema::RawImage, Modality::Image) => decode_image(schema, bytes),
@@ -61,7 +65,8 @@ pub(super) fn decode(
             let message = perceptd::AudioBlock::decode(bytes).map_err(malformed)?;
             let samples =
                 decode_pcm(message.encoding(), &message.data).ok_or("a sound's length or encoding is wrong")?;
-            Ok(SampleData::Audio { sample_rate_hz: message.sample_rate_hz, samples })
+            let data = SampleData::Audio { sample_rate_hz: message.sample_rate_hz, samples };
+            Ok(Decoded { captured_at: message.timestamp.as_ref().map(unix_nanos), data })
         }
         (Schema::PlaneFrame, Modality::Thermal | Modality::Depth) => {
             let message = perceptd::PlaneFrame::decode(bytes).map_err(malformed)?;
@@ -70,25 +75,30 @@ pub(super) fn decode(
             if plane.values.len() as u64 != u64::from(plane.width) * u64::from(plane.height) {
                 return Err(format!("a plane of {}×{} has {} values", plane.width, plane.height, plane.values.len()));
             }
-            Ok(if modality == Modality::Depth { SampleData::Depth(plane) } else { SampleData::Thermal(plane) })
+            let is_depth = modality == Modality::Depth;
+            let data = if is_depth { SampleData::Depth(plane) } else { SampleData::Thermal(plane) };
+            Ok(Decoded { captured_at: message.timestamp.as_ref().map(unix_nanos), data })
         }
         (Schema::ImuBatch, Modality::Imu) => {
             let message = perceptd::ImuBatch::decode(bytes).map_err(malformed)?;
             let readings: Option<Vec<ImuReading>> =
                 message.readings.iter().map(|r| decode_reading(r, timeline)).collect();
-            Ok(SampleData::Imu(readings.ok_or("a reading lacks its stamp or acceleration")?))
+            let data = SampleData::Imu(readings.ok_or("a reading lacks its stamp or acceleration")?);
+            let first = message.readings.first().and_then(|reading| reading.timestamp.as_ref());
+            Ok(Decoded { captured_at: first.map(unix_nanos), data })
         }
         _ => Err(format!("a {} stands in a channel of {modality}", schema.name())),
     }
 }
 
-fn decode_image(schema: Schema, bytes: &[u8]) -> Result<SampleData, String> {
+fn decode_image(schema: Schema, bytes: &[u8]) -> Result<Decoded, String> {
     let malformed = |why| malformed(schema, &why);
     if schema == Schema::CompressedImage {
         let message = foxglove::CompressedImage::decode(bytes).map_err(malformed)?;
         let (width, height) = jpeg_size(&message.data).ok_or("a picture is no JPEG")?;
         let (format, bytes) = (PixelFormat::Jpeg, message.data.into());
-        return Ok(SampleData::Image(CameraFrame { width, height, format, bytes }));
+        let data = SampleData::Image(CameraFrame { width, height, format, bytes });
+        return Ok(Decoded { captured_at: message.timestamp.as_ref().map(unix_nanos), data });
     }
     let message = foxglove::RawImage::decode(bytes).map_err(malformed)?;
     let format = match message.encoding.as_str() {
@@ -99,23 +109,23 @@ fn decode_image(schema: Schema, bytes: &[u8]) -> Result<SampleData, String> {
         other => return Err(format!("a picture is laid out as `{other}`")),
     };
     let (width, height, bytes) = (message.width, message.height, message.data.into());
-    Ok(SampleData::Image(CameraFrame { width, height, format, bytes }))
+    let data = SampleData::Image(CameraFrame { width, height, format, bytes });
+    Ok(Decoded { captured_at: message.timestamp.as_ref().map(unix_nanos), data })
 }
 
 fn malformed(schema: Schema, why: &prost::DecodeError) -> String {
     format!("a {} is malformed: {why}", schema.name())
 }
 
-fn to_wire(unix_nanos: i64) -> Timestamp {
+pub(super) fn to_wire(unix_nanos: i64) -> Timestamp {
     Timestamp {
         seconds: unix_nanos.div_euclid(NANOS_PER_SEC),
         nanos: i32::try_from(unix_nanos.rem_euclid(NANOS_PER_SEC)).unwrap_or(0),
     }
 }
 
-fn from_wire(stamp: &Timestamp, timeline: &Timeline) -> MonoTime {
-    let unix = stamp.seconds.saturating_mul(NANOS_PER_SEC).saturating_add(i64::from(stamp.nanos));
-    MonoTime::from_nanos(unix.saturating_sub(timeline.unix_nanos_at_zero))
+fn unix_nanos(stamp: &Timestamp) -> i64 {
+    stamp.seconds.saturating_mul(NANOS_PER_SEC).saturating_add(i64::from(stamp.nanos))
 }
 
 fn encode_reading(reading: &ImuReading, timeline: &Timeline) -> perceptd::ImuReading {
@@ -130,7 +140,7 @@ fn encode_reading(reading: &ImuReading, timeline: &Timeline) -> perceptd::ImuRea
 fn decode_reading(reading: &perceptd::ImuReading, timeline: &Timeline) -> Option<ImuReading> {
     let axes = |v: &perceptd::Vector3| [v.x, v.y, v.z];
     Some(ImuReading {
-        captured_at: from_wire(reading.timestamp.as_ref()?, timeline),
+        captured_at: timeline.mono(unix_nanos(reading.timestamp.as_ref()?)),
         accel_in_body_mps2: axes(reading.accel_mps2.as_ref()?),
         gyro_in_body_radps: reading.gyro_radps.as_ref().map(axes),
     })

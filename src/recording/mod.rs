@@ -2,22 +2,35 @@
 //!
 //! The message's log_time is the arrival of a sample, its publish_time the capture, both as Unix time through the recording's own
 //! [`Timeline`](crate::time::Timeline); so every stamp comes back to the nanosecond. Schemas (protobuf) travel in the file, and Foxglove and
-//! the `mcap` tools open it. A recording is read into memory as a whole. Compressed chunks and messages of other programs' schemas are
-//! not read.
+//! the `mcap` tools open it. The bags of ROS 2 are read too, when the topics that are sensors are named; see `docs/recording.md`.
+//!
+//! Files are streamed, whatever their size. Only writing knows perceptd's own format alone, and never compresses: pictures already are.
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod annotated;
+mod cdr;
 mod convert;
+mod index;
 pub mod parts;
 mod reader;
+mod record;
+mod records;
 mod replay;
+mod ros;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod wire;
 mod writer;
 
-pub use reader::{Recording, Samples};
+pub use annotated::{AnnotatedWriter, LabelledBox};
+pub use convert::Decoded;
+pub use reader::{Recording, Samples, Unreadable};
+pub use record::{Recorded, record};
 pub use replay::{Replayed, Speed, replay};
+pub use ros::{RosType, decode_ros};
+pub use topics::{Stamp, TopicSettings};
 pub use writer::RecordingWriter;
 
 use std::path::PathBuf;
@@ -39,6 +52,14 @@ pub enum RecordingError {
         /// The file.
         path: PathBuf,
         /// What is missing or wrong.
+        why: String,
+    },
+    /// A topic cannot be a sensor, or none was named.
+    #[error("{path}: {why}")]
+    Topics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and which topics could be sensors.
         why: String,
     },
     /// The file is a recording up to some point; what stands before it was read.

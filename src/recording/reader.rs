@@ -1,65 +1,132 @@
 //! Reading a recording: everything that is whole, in the order of arrival, then one clear error if there is damage.
+//!
+//! The file is never in memory as a whole: one pass makes an [`Index`], then chunks are read in the order of their earliest message, and
+//! only those that overlap in time are held together.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use mcap::records::{MessageHeader, Record};
-use sha2::{Digest, Sha256};
+use mcap::records::op;
 
 use super::RecordingError;
-use super::convert::decode;
-use super::wire::Schema;
-use super::writer::{FORMAT, FORMAT_KEY, METADATA_NAME, MODALITY_KEY, SENSOR_KEY, UNIX_KEY};
+use super::index::{Block, Channel, Index};
+use super::records::{HEAD_BYTES, MessageHead, message, split, unpack};
+use super::topics::{Mapped, SensorChannel, TopicSettings, map, own_timeline};
 use crate::modality::{Modality, SensorId};
 use crate::sensors::Sample;
-use crate::time::{MonoTime, Timeline};
+use crate::time::{Span, Timeline};
 
-/// A recording in memory.
+/// Where the bytes are.
+#[derive(Clone, Debug)]
+enum Origin {
+    File(PathBuf),
+    Memory(Arc<[u8]>),
+}
+
+impl Origin {
+    fn index(&self) -> io::Result<Index> {
+        match self {
+            Self::File(path) => Index::read(BufReader::with_capacity(1 << 16, File::open(path)?)),
+            Self::Memory(bytes) => Index::read(&**bytes),
+        }
+    }
+
+    /// The bytes of a block; `open` keeps the file from one block to the next.
+    fn block(&self, open: &mut Option<File>, block: &Block) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Memory(all) => {
+                let start = usize::try_from(block.offset).unwrap_or(usize::MAX);
+                let length = usize::try_from(block.length).unwrap_or(usize::MAX);
+                bytes.extend(all.get(start..).unwrap_or_default().iter().take(length));
+            }
+            Self::File(path) => {
+                let file = match open {
+                    Some(file) => file,
+                    none => none.insert(File::open(path)?),
+                };
+                file.seek(SeekFrom::Start(block.offset))?;
+                file.take(block.length).read_to_end(&mut bytes)?;
+            }
+        }
+        let is_whole = bytes.len() as u64 == block.length;
+        if is_whole { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// A recording that can be read any number of times.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
+    origin: Origin,
     digest: String,
     timeline: Timeline,
-    sensors: BTreeMap<SensorId, Modality>,
-    messages: Vec<Message>,
+    arrivals: Span,
+    channels: BTreeMap<u16, SensorChannel>,
+    described: BTreeMap<u16, Channel>,
+    metadata: Vec<(String, BTreeMap<String, String>)>,
+    /// In the order of their earliest message.
+    blocks: Vec<Block>,
+    messages: u64,
     damage: Option<String>,
 }
 
-#[derive(Debug)]
-struct Message {
-    sensor: SensorId,
-    modality: Modality,
-    schema: Schema,
-    arrived_at: MonoTime,
-    captured_at: MonoTime,
-    seq: u64,
-    data: Vec<u8>,
-}
-
 impl Recording {
-    /// Reads the file. One that was cut off or is corrupt further on opens; [`Self::samples`] ends with the error.
+    /// Reads a recording that perceptd made. One that was cut off or is corrupt further on opens; [`Self::samples`] ends with the error.
     ///
     /// # Errors
     /// When it cannot be read, is no recording of perceptd's, or is damaged before its first sample.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
-        let bytes = std::fs::read(path).map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let not_a_recording = |why: String| RecordingError::NotARecording { path: path.to_owned(), why };
-        let mut scan = Scan::default();
-        let damage = scan.read(&bytes).err();
-        let Some(unix_nanos_at_zero) = scan.unix_nanos_at_zero else {
-            return Err(not_a_recording(damage.unwrap_or_else(|| "it does not say that perceptd wrote it".to_owned())));
-        };
-        if let (Some(why), true) = (&damage, scan.messages.is_empty()) {
-            return Err(RecordingError::Damaged { path: path.to_owned(), samples: 0, why: why.clone() });
-        }
-        let boot_id = format!("replay-{}", digest.get(..16).unwrap_or(&digest)).into();
-        let timeline = Timeline { boot_id, unix_nanos_at_zero };
-        let (sensors, messages) = scan.finish(unix_nanos_at_zero);
-        Ok(Self { path: path.to_owned(), digest, timeline, sensors, messages, damage })
+        Self::open_mapped(path, &[])
     }
 
-    /// The recording's own timeline: boot id `replay-<first 16 hex digits of the digest>`, wall clock as when it was made.
+    /// Reads a recording of perceptd's or of another program, of which `topics` are sensors.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or when a topic is not there or cannot be a sensor; what could be one is told.
+    pub fn open_mapped(path: &Path, topics: &[TopicSettings]) -> Result<Self, RecordingError> {
+        Self::read(path.to_owned(), Origin::File(path.to_owned()), topics)
+    }
+
+    /// As [`Self::open_mapped`], from memory.
+    ///
+    /// # Errors
+    /// As [`Self::open_mapped`].
+    pub fn from_bytes(bytes: Arc<[u8]>, topics: &[TopicSettings]) -> Result<Self, RecordingError> {
+        Self::read(PathBuf::from("(memory)"), Origin::Memory(bytes), topics)
+    }
+
+    fn read(path: PathBuf, origin: Origin, topics: &[TopicSettings]) -> Result<Self, RecordingError> {
+        let cannot_read = |source| RecordingError::Read { path: path.clone(), source };
+        let index = origin.index().map_err(cannot_read)?;
+        if let (Some(why), true) = (&index.damage, index.channels.is_empty() && index.metadata.is_empty()) {
+            return Err(RecordingError::NotARecording { path, why: why.clone() });
+        }
+        if let (Some(why), true) = (&index.damage, index.blocks.is_empty()) {
+            return Err(RecordingError::Damaged { path, samples: 0, why: why.clone() });
+        }
+        let own_zero = own_timeline(&index).map_err(|why| RecordingError::NotARecording { path: path.clone(), why })?;
+        let Mapped { unix_nanos_at_zero, channels } =
+            map(&index, own_zero, topics).map_err(|why| RecordingError::Topics { path: path.clone(), why })?;
+        let Index { digest, channels: described, mut blocks, metadata, damage } = index;
+        let boot_id = format!("replay-{}", digest.get(..16).unwrap_or(&digest)).into();
+        let timeline = Timeline { boot_id, unix_nanos_at_zero };
+        let messages = described.iter().filter(|(id, _)| channels.contains_key(id)).map(|(_, of)| of.messages).sum();
+        blocks.sort_by_key(|block| (block.first, block.offset));
+        let arrival = |unix: u64| timeline.mono(unix.cast_signed());
+        let arrivals = Span {
+            start: arrival(blocks.first().map_or(0, |block| block.first)),
+            end: arrival(blocks.iter().map(|block| block.last).max().unwrap_or(0)),
+        };
+        Ok(Self { path, origin, digest, timeline, arrivals, channels, described, metadata, blocks, messages, damage })
+    }
+
+    /// The recording's own timeline: boot id `replay-<first 16 hex digits of the digest>`, wall clock as when it was made. Of the
+    /// recordings of others the clock's zero is ten seconds before the second of the first arrival.
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         self.timeline.clone()
@@ -68,7 +135,8 @@ impl Recording {
     /// Every sensor that it names, in the order of names.
     #[must_use]
     pub fn sensors(&self) -> Vec<(SensorId, Modality)> {
-        self.sensors.iter().map(|(id, modality)| (id.clone(), *modality)).collect()
+        let sensors: BTreeMap<_, _> = self.channels.values().map(|of| (of.sensor.clone(), of.modality)).collect();
+        sensors.into_iter().collect()
     }
 
     /// SHA-256 of the file, in hexadecimal.
@@ -77,37 +145,177 @@ impl Recording {
         &self.digest
     }
 
-    /// How many samples it holds.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many messages of sensors it holds.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.messages.len()
+    pub const fn len(&self) -> u64 {
+        self.messages
     }
 
     /// Whether it holds none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// When its first and its last message arrived.
+    #[must_use]
+    pub const fn arrivals(&self) -> Span {
+        self.arrivals
     }
 
     /// The samples in the order of arrival, stamps exactly as they were. An error is the last item.
     #[must_use]
     pub fn samples(&self) -> Samples<'_> {
-        Samples { recording: self, next: 0, ended: false }
+        Samples { messages: self.messages(), counted: BTreeMap::new(), unreadable: BTreeMap::new(), given: 0 }
+    }
+
+    pub(super) fn messages(&self) -> Messages<'_> {
+        Messages {
+            recording: self,
+            blocks: self.blocks.iter().peekable(),
+            open: None,
+            waiting: BTreeMap::new(),
+            ended: false,
+        }
+    }
+
+    /// Every channel of the file, sensor or not.
+    pub(super) const fn described(&self) -> &BTreeMap<u16, Channel> {
+        &self.described
+    }
+
+    pub(super) fn metadata(&self) -> &[(String, BTreeMap<String, String>)] {
+        &self.metadata
     }
 }
 
-/// The samples of a recording, in the order of arrival.
-#[derive(Debug)]
-pub struct Samples<'a> {
+/// A message as the file has it.
+pub(super) struct Message {
+    pub(super) head: MessageHead,
+    chunk: Arc<Vec<u8>>,
+    data: Range<usize>,
+}
+
+impl Message {
+    pub(super) fn data(&self) -> &[u8] {
+        self.chunk.get(self.data.clone()).unwrap_or_default()
+    }
+}
+
+/// Every message of a file in the order of log times, and as the file has them where these are equal. An error is the last item.
+pub(super) struct Messages<'a> {
     recording: &'a Recording,
-    next: usize,
+    blocks: std::iter::Peekable<std::slice::Iter<'a, Block>>,
+    open: Option<File>,
+    /// By log time, then place in the file.
+    waiting: BTreeMap<(u64, u64, usize), Message>,
     ended: bool,
 }
 
+impl Messages<'_> {
+    /// Reads the next block, whose messages then wait for their turn.
+    fn read(&mut self, block: &Block) -> Result<(), String> {
+        let changed = |why: io::Error| format!("it cannot be read again: {why}");
+        let bytes = self.recording.origin.block(&mut self.open, block).map_err(changed)?;
+        let records =
+            if block.is_chunk { unpack(bytes.get(HEAD_BYTES..).unwrap_or_default())?.into_owned() } else { bytes };
+        let chunk = Arc::new(records);
+        for (place, record) in split(&chunk).enumerate() {
+            let (opcode, body) = record?;
+            if opcode == op::MESSAGE {
+                let (head, start) = message(chunk.get(body.clone()).unwrap_or_default())?;
+                let data = body.start + start..body.end;
+                let message = Message { head, chunk: Arc::clone(&chunk), data };
+                self.waiting.insert((head.log_time, block.offset, place), message);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_whole(&mut self) -> Result<Option<Message>, String> {
+        while let Some(block) = self.blocks.peek().copied() {
+            if self.waiting.first_key_value().is_some_and(|((log_time, ..), _)| *log_time < block.first) {
+                break;
+            }
+            self.blocks.next();
+            self.read(block)?;
+        }
+        match (self.waiting.pop_first(), &self.recording.damage) {
+            (Some((_, message)), _) => Ok(Some(message)),
+            (None, Some(why)) => Err(why.clone()),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<Message, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.next_whole().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// The samples of a recording, in the order of arrival. A message that cannot be read is counted and passed over: live, too, a
+/// broken frame stops nothing.
+pub struct Samples<'a> {
+    messages: Messages<'a>,
+    /// The last sequence number of each sensor.
+    counted: BTreeMap<SensorId, u64>,
+    unreadable: BTreeMap<SensorId, Unreadable>,
+    given: usize,
+}
+
+/// Messages of a sensor that gave no sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: u64,
+    /// What is wrong with the first.
+    pub first: String,
+}
+
 impl Samples<'_> {
-    fn end_with(&mut self, why: String) -> Option<Result<Sample, RecordingError>> {
-        self.ended = true;
-        Some(Err(RecordingError::Damaged { path: self.recording.path.clone(), samples: self.next, why }))
+    /// What could not be read so far, by sensor.
+    #[must_use]
+    pub const fn unreadable(&self) -> &BTreeMap<SensorId, Unreadable> {
+        &self.unreadable
+    }
+
+    fn sample(&mut self, message: &Message) -> Option<Sample> {
+        let recording = self.messages.recording;
+        let (timeline, head) = (&recording.timeline, message.head);
+        let channel = recording.channels.get(&head.channel)?;
+        let times = [head.log_time, head.publish_time].map(|unix| timeline.mono(unix.cast_signed()));
+        let seq = match self.counted.get(&channel.sensor) {
+            last if channel.counts_deliveries() => unwrapped(last.copied().unwrap_or(0), head.sequence),
+            last => last.map_or(0, |last| last + 1),
+        };
+        self.counted.insert(channel.sensor.clone(), seq);
+        match channel.decode(message.data(), times, timeline) {
+            Ok((captured_at, data)) => {
+                let [arrived_at, _] = times;
+                Some(Sample { sensor: channel.sensor.clone(), captured_at, arrived_at, seq, data })
+            }
+            Err(why) => {
+                let (sensor, topic) = (&channel.sensor, &channel.topic);
+                let told = self.unreadable.entry(sensor.clone()).or_insert_with(|| {
+                    tracing::warn!(%sensor, topic, why, "a message cannot be read; more of them are only counted");
+                    Unreadable { count: 0, first: why }
+                });
+                told.count += 1;
+                None
+            }
+        }
     }
 }
 
@@ -115,99 +323,20 @@ impl Iterator for Samples<'_> {
     type Item = Result<Sample, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let Some(message) = self.recording.messages.get(self.next) else {
-            self.ended = true;
-            return self.recording.damage.clone().and_then(|why| self.end_with(why));
-        };
-        match decode(message.schema, &message.data, message.modality, &self.recording.timeline) {
-            Ok(data) => {
-                self.next += 1;
-                let Message { arrived_at, captured_at, seq, .. } = *message;
-                Some(Ok(Sample { sensor: message.sensor.clone(), captured_at, arrived_at, seq, data }))
-            }
-            Err(why) => self.end_with(format!("sensor {}: {why}", message.sensor)),
-        }
-    }
-}
-
-/// What one pass over the file finds.
-#[derive(Default)]
-struct Scan {
-    unix_nanos_at_zero: Option<i64>,
-    schemas: BTreeMap<u16, String>,
-    channels: BTreeMap<u16, (SensorId, Modality, Schema)>,
-    messages: Vec<(u16, MessageHeader, Vec<u8>)>,
-}
-
-impl Scan {
-    fn read(&mut self, bytes: &[u8]) -> Result<(), String> {
-        for record in mcap::read::LinearReader::new(bytes).map_err(explain)? {
-            match record.map_err(explain)? {
-                Record::Chunk { header, data } => {
-                    // All of a chunk or nothing of it: its checksum stands at its end.
-                    let whole: Vec<Record<'static>> = mcap::read::ChunkReader::new(header, &data)
-                        .map_err(explain)?
-                        .map(|record| record.map(Record::into_owned).map_err(explain))
-                        .collect::<Result<_, _>>()?;
-                    whole.into_iter().try_for_each(|record| self.take(record))?;
+        loop {
+            match self.messages.next()? {
+                Ok(message) => {
+                    if let Some(sample) = self.sample(&message) {
+                        self.given += 1;
+                        return Some(Ok(sample));
+                    }
                 }
-                other => self.take(other)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, record: Record<'_>) -> Result<(), String> {
-        match record {
-            Record::Metadata(metadata) if metadata.name == METADATA_NAME => {
-                let format = metadata.metadata.get(FORMAT_KEY).map_or("", String::as_str);
-                if format != FORMAT {
-                    return Err(format!("its format is `{format}`; this perceptd reads `{FORMAT}`"));
-                }
-                let unix = metadata.metadata.get(UNIX_KEY).and_then(|text| text.parse().ok());
-                self.unix_nanos_at_zero = Some(unix.ok_or("its wall clock is missing")?);
-            }
-            Record::Schema { header, .. } => {
-                self.schemas.insert(header.id, header.name);
-            }
-            Record::Channel(channel) => {
-                let sensor = channel.metadata.get(SENSOR_KEY).and_then(|name| SensorId::new(name).ok());
-                let modality = channel.metadata.get(MODALITY_KEY).and_then(|name| name.parse().ok());
-                let schema = self.schemas.get(&channel.schema_id).and_then(|name| Schema::of_name(name));
-                // Channels of others may stand in the file; they are passed over.
-                if let (Some(sensor), Some(modality), Some(schema)) = (sensor, modality, schema) {
-                    self.channels.insert(channel.id, (sensor, modality, schema));
+                Err(why) => {
+                    let path = self.messages.recording.path.clone();
+                    return Some(Err(RecordingError::Damaged { path, samples: self.given, why }));
                 }
             }
-            Record::Message { header, data } => {
-                if header.log_time > i64::MAX as u64 || header.publish_time > i64::MAX as u64 {
-                    return Err("a message's stamp is impossible".to_owned());
-                }
-                self.messages.push((header.channel_id, header, data.into_owned()));
-            }
-            _ => {}
         }
-        Ok(())
-    }
-
-    fn finish(self, unix_nanos_at_zero: i64) -> (BTreeMap<SensorId, Modality>, Vec<Message>) {
-        let sensors = self.channels.values().map(|(sensor, modality, _)| (sensor.clone(), *modality)).collect();
-        let mono = |unix: u64| MonoTime::from_nanos((unix as i64).saturating_sub(unix_nanos_at_zero));
-        let mut last_seq: BTreeMap<SensorId, u64> = BTreeMap::new();
-        let mut messages = Vec::with_capacity(self.messages.len());
-        for (channel, header, data) in self.messages {
-            let Some((sensor, modality, schema)) = self.channels.get(&channel) else { continue };
-            let seq = unwrapped(last_seq.get(sensor).copied().unwrap_or(0), header.sequence);
-            last_seq.insert(sensor.clone(), seq);
-            let (arrived_at, captured_at) = (mono(header.log_time), mono(header.publish_time));
-            let (sensor, modality, schema) = (sensor.clone(), *modality, *schema);
-            messages.push(Message { sensor, modality, schema, arrived_at, captured_at, seq, data });
-        }
-        messages.sort_by_key(|message| message.arrived_at);
-        (sensors, messages)
     }
 }
 
@@ -215,14 +344,6 @@ impl Scan {
 fn unwrapped(last: u64, low: u32) -> u64 {
     let candidate = (last & !0xFFFF_FFFF) | u64::from(low);
     if candidate.saturating_add(1 << 31) < last { candidate.saturating_add(1 << 32) } else { candidate }
-}
-
-fn explain(error: mcap::McapError) -> String {
-    match error {
-        mcap::McapError::UnexpectedEof => "it ends in the middle of a record".to_owned(),
-        mcap::McapError::BadMagic => "it does not begin or end as MCAP files do".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

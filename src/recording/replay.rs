@@ -39,14 +39,14 @@ pub fn replay(
     output: pipe::Sender<Sample>,
     stop: &AtomicBool,
 ) -> Result<Replayed, RecordingError> {
-    let (first_arrival, period_nanos, seq_step) = turn_of(recording);
+    let (period_nanos, seq_step) = if looped { turn_of(recording) } else { (0, 0) };
     let began = now();
     for turn in 0u32.. {
         let shift = period_nanos.saturating_mul(i64::from(turn));
         for sample in recording.samples() {
             let sample = shifted(sample?, shift, u64::from(turn).saturating_mul(seq_step));
             if let Speed::Real(factor) = speed {
-                let since_first = sample.arrived_at.nanos_since(first_arrival) as f64 / factor.max(1e-3);
+                let since_first = sample.arrived_at.nanos_since(recording.arrivals().start) as f64 / factor.max(1e-3);
                 pause_until(began.shifted(since_first as i64), stop);
             }
             if stop.load(Ordering::Relaxed) || output.send(sample).is_err() {
@@ -60,18 +60,17 @@ pub fn replay(
     Ok(Replayed::Whole)
 }
 
-/// First arrival, length in whole seconds, and the step of sequence numbers from one turn to the next.
-fn turn_of(recording: &Recording) -> (MonoTime, i64, u64) {
-    let (mut first_arrival, mut first, mut end, mut seq_step) = (None, i64::MAX, i64::MIN, 0);
+/// Length in whole seconds, and the step of sequence numbers from one turn to the next.
+fn turn_of(recording: &Recording) -> (i64, u64) {
+    let (mut first, mut end, mut seq_step) = (i64::MAX, i64::MIN, 0);
     for sample in recording.samples().flatten() {
-        first_arrival.get_or_insert(sample.arrived_at);
         first = first.min(sample.captured_at.nanos());
         end = end.max(end_of(&sample).nanos());
         seq_step = seq_step.max(sample.seq.saturating_add(1));
     }
     let length = end.saturating_sub(first).max(1);
     let whole = length.saturating_add(NANOS_PER_SEC - 1) / NANOS_PER_SEC * NANOS_PER_SEC;
-    (first_arrival.unwrap_or_default(), whole, seq_step)
+    (whole, seq_step)
 }
 
 fn end_of(sample: &Sample) -> MonoTime {

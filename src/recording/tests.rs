@@ -114,6 +114,110 @@ fn what_is_no_recording_is_refused_with_a_reason() {
         let told = Recording::open(&path).unwrap_err().to_string();
         assert!(told.contains("is no recording"), "{told}");
     }
+    let told = Recording::from_bytes([0x28, 0xB5, 0x2F, 0xFD, 0, 0, 0, 0, 0].into(), &[]).unwrap_err().to_string();
+    assert!(told.contains("zstd -d"), "{told}");
+}
+
+#[test]
+fn what_was_flushed_is_there_after_a_crash() {
+    let dir = folder();
+    let path = dir.path().join("a.mcap");
+    let mut writer = RecordingWriter::create_new(&path, &timeline()).unwrap();
+    assert!(RecordingWriter::create_new(&path, &timeline()).is_err());
+    let samples = samples();
+    let (kept, lost) = samples.split_at(5);
+    kept.iter().for_each(|sample| writer.write(sample).unwrap());
+    writer.sync().unwrap();
+    lost.iter().for_each(|sample| writer.write(sample).unwrap());
+    // As the file is when the process dies here.
+    let bytes = std::fs::read(&path).unwrap();
+    let recording = Recording::from_bytes(bytes.into(), &[]).unwrap();
+    let (good, bad): (Vec<_>, Vec<_>) = recording.samples().partition(Result::is_ok);
+    assert_eq!(good.into_iter().map(Result::unwrap).collect::<Vec<_>>(), kept);
+    assert!(bad[0].as_ref().unwrap_err().to_string().contains("never finished"));
+}
+
+#[test]
+fn samples_from_a_pipe_are_recorded_until_it_closes() {
+    let dir = folder();
+    let path = dir.path().join("a.mcap");
+    let (sender, receiver) = bounded(NonZeroUsize::new(64).unwrap(), WhenFull::Block, Box::new(|_: &Sample| {}));
+    samples().into_iter().for_each(|sample| sender.send(sample).unwrap());
+    drop(sender);
+    let recorded = record(RecordingWriter::create(&path, &timeline()).unwrap(), &receiver).unwrap();
+    let counts: Vec<(String, u64)> = recorded.samples.iter().map(|(id, count)| (id.to_string(), *count)).collect();
+    assert_eq!(counts, [("cam", 2), ("deep", 1), ("heat", 2), ("imu", 1), ("mic", 2)].map(|(n, c)| (n.to_owned(), c)));
+    let back: Vec<Sample> = Recording::open(&path).unwrap().samples().map(Result::unwrap).collect();
+    assert_eq!(back, samples());
+}
+
+#[test]
+fn a_full_disk_is_told_in_the_systems_words() {
+    let write_all = |mut writer: RecordingWriter| {
+        samples().iter().try_for_each(|sample| writer.write(sample)).and_then(|()| writer.finish())
+    };
+    let told =
+        RecordingWriter::create(Path::new("/dev/full"), &timeline()).and_then(write_all).unwrap_err().to_string();
+    assert_eq!(told, "cannot write /dev/full: No space left on device (os error 28)");
+}
+
+#[test]
+fn a_copy_with_findings_replays_as_the_input_and_holds_them_once() {
+    let dir = folder();
+    let (path, first, second) = (dir.path().join("a.mcap"), dir.path().join("1.mcap"), dir.path().join("2.mcap"));
+    written(&path, &samples());
+    let camera = SensorId::new("cam").unwrap();
+    let place = crate::geometry::PixelBox { x0: 0.0, y0: 0.0, x1: 2.0, y1: 1.0 };
+    let boxes = [LabelledBox { box_in_image: place, label: "dog 0.90".to_owned(), colour: 7 }];
+    for (from, to) in [(&path, &first), (&first, &second)] {
+        let recording = Recording::open(from).unwrap();
+        let mut writer = AnnotatedWriter::copy_of(&recording, to).unwrap();
+        writer.annotate(&camera, MonoTime::from_nanos(7), &boxes).unwrap();
+        writer.message("/perceptd/event/dog", "perceptd.v1.Event", MonoTime::from_nanos(9), &[]).unwrap();
+        writer.finish().unwrap();
+    }
+    for copy in [&first, &second] {
+        let recording = Recording::open(copy).unwrap();
+        assert_eq!(recording.samples().map(Result::unwrap).collect::<Vec<_>>(), samples());
+        assert_eq!(recording.timeline().unix_nanos_at_zero, timeline().unix_nanos_at_zero);
+    }
+    assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+    let refused = AnnotatedWriter::copy_of(&Recording::open(&first).unwrap(), &first).err().unwrap();
+    assert!(refused.to_string().contains("name another file"), "{refused}");
+}
+
+#[test]
+fn chunks_out_of_order_are_read_in_the_order_of_arrival() {
+    let dir = folder();
+    let path = dir.path().join("a.mcap");
+    // Each picture fills a chunk of its own; they arrive in another order than they are written in.
+    let order = [3, 0, 5, 1, 4, 2, 7, 6];
+    let pictures: Vec<Sample> =
+        order.iter().map(|n| sample("cam", *n, *n as u64, camera(PixelFormat::Rgb8, &[*n as u8; 300_000]))).collect();
+    written(&path, &pictures);
+    let recording = Recording::open(&path).unwrap();
+    let back: Vec<Sample> = recording.samples().map(Result::unwrap).collect();
+    assert!(back.len() == 8 && back.is_sorted_by_key(|sample| sample.arrived_at));
+    let arrivals = recording.arrivals();
+    assert_eq!((arrivals.start, arrivals.end), (back[0].arrived_at, back[7].arrived_at));
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_counted_and_passed_over() {
+    let dir = folder();
+    let path = dir.path().join("a.mcap");
+    written(
+        &path,
+        &[
+            sample("cam", 0, 0, camera(PixelFormat::Jpeg, b"no picture")),
+            sample("cam", 10, 1, camera(PixelFormat::Jpeg, JPEG)),
+        ],
+    );
+    let recording = Recording::open(&path).unwrap();
+    let mut samples = recording.samples();
+    assert_eq!(samples.by_ref().map(|sample| sample.unwrap().seq).collect::<Vec<_>>(), [1]);
+    let unreadable = &samples.unreadable()[&SensorId::new("cam").unwrap()];
+    assert!(unreadable.count == 1 && unreadable.first.contains("JPEG"), "{unreadable:?}");
 }
 
 #[test]
@@ -186,23 +290,30 @@ fn parts_become_a_recording_of_the_same_bytes_every_time() {
     assert!(parts::make(empty.path(), &one).unwrap_err().to_string().contains("none of camera/"));
 }
 
+/// A whole recording, written once.
+fn whole() -> &'static [u8] {
+    static WHOLE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    WHOLE.get_or_init(|| {
+        let dir = folder();
+        let path = dir.path().join("a.mcap");
+        written(&path, &samples());
+        std::fs::read(&path).unwrap()
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// Any byte changed, any length kept: no panic, at most one error, and it is the last item.
     #[test]
     fn damage_never_panics(at in 0usize..4000, value: u8, keep in 0usize..4000) {
-        let dir = folder();
-        let path = dir.path().join("a.mcap");
-        written(&path, &samples());
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = whole().to_vec();
         let place = at % bytes.len();
         bytes[place] = value;
         if keep % 2 == 0 {
             bytes.truncate(keep % bytes.len());
         }
-        std::fs::write(&path, bytes).unwrap();
-        if let Ok(recording) = Recording::open(&path) {
+        if let Ok(recording) = Recording::from_bytes(bytes.into(), &[]) {
             let all: Vec<_> = recording.samples().collect();
             let errors = all.iter().filter(|item| item.is_err()).count();
             prop_assert!(errors == 0 || (errors == 1 && all.last().unwrap().is_err()));

@@ -1,5 +1,7 @@
 //! The protobuf messages inside a recording, generated from `proto/`, and their names.
 
+use crate::modality::Modality;
+
 pub(super) mod foxglove {
     #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
     include!(concat!(env!("OUT_DIR"), "/foxglove.rs"));
@@ -13,6 +15,9 @@ pub(super) mod perceptd {
 /// Descriptors of all messages below with what they import: the `data` of each schema in the file.
 pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recording.fds.bin"));
 
+/// The same of what a replay puts beside its input: Foxglove's annotations and all that perceptd publishes.
+pub(super) const FOUND_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/findings.fds.bin"));
+
 /// What a channel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
@@ -24,6 +29,19 @@ pub(super) enum Schema {
 }
 
 impl Schema {
+    pub(super) const ALL: [Self; 5] =
+        [Self::CompressedImage, Self::RawImage, Self::AudioBlock, Self::PlaneFrame, Self::ImuBatch];
+
+    /// The senses that it can serve, the usual one first.
+    pub(super) const fn modalities(self) -> &'static [Modality] {
+        match self {
+            Self::CompressedImage | Self::RawImage => &[Modality::Image],
+            Self::AudioBlock => &[Modality::Audio],
+            Self::PlaneFrame => &[Modality::Thermal, Modality::Depth],
+            Self::ImuBatch => &[Modality::Imu],
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::CompressedImage => "foxglove.CompressedImage",
@@ -35,7 +53,6 @@ impl Schema {
     }
 
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        let all = [Self::CompressedImage, Self::RawImage, Self::AudioBlock, Self::PlaneFrame, Self::ImuBatch];
-        all.into_iter().find(|schema| schema.name() == name)
+        Self::ALL.into_iter().find(|schema| schema.name() == name)
     }
 }

@@ -1,8 +1,9 @@
 //! Writing a recording: one channel a sensor, chunks small enough that a crash costs little.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use super::RecordingError;
@@ -28,6 +29,8 @@ pub struct RecordingWriter {
     path: PathBuf,
     timeline: Timeline,
     mcap: mcap::Writer<BufWriter<File>>,
+    /// The same file, to bring it to its disk.
+    disk: File,
     sensors: BTreeMap<SensorId, Modality>,
     /// A camera that changes between JPEG and raw has one channel for each.
     channels: Vec<(SensorId, Schema, u16)>,
@@ -39,9 +42,21 @@ impl RecordingWriter {
     /// # Errors
     /// When it cannot be written.
     pub fn create(path: &Path, timeline: &Timeline) -> Result<Self, RecordingError> {
-        let file = File::create(path).map_err(|source| cannot_write(path, source))?;
-        let options = mcap::WriteOptions::new().compression(None).chunk_size(Some(CHUNK_BYTES));
-        let mut mcap = options.create(BufWriter::new(file)).map_err(|why| cannot_write(path, why))?;
+        Self::begin(path, File::create(path), timeline)
+    }
+
+    /// Creates the file, which must not be there: what was recorded cannot be recorded again.
+    ///
+    /// # Errors
+    /// When it is there or cannot be written.
+    pub fn create_new(path: &Path, timeline: &Timeline) -> Result<Self, RecordingError> {
+        Self::begin(path, File::create_new(path), timeline)
+    }
+
+    fn begin(path: &Path, file: io::Result<File>, timeline: &Timeline) -> Result<Self, RecordingError> {
+        let file = file.map_err(|why| cannot_write(path, why))?;
+        let disk = file.try_clone().map_err(|why| cannot_write(path, why))?;
+        let mut mcap = mcap_writer(file).map_err(|why| cannot_write(path, why))?;
         let metadata = BTreeMap::from([
             (FORMAT_KEY.to_owned(), FORMAT.to_owned()),
             (UNIX_KEY.to_owned(), timeline.unix_nanos_at_zero.to_string()),
@@ -50,7 +65,7 @@ impl RecordingWriter {
         let metadata = mcap::records::Metadata { name: METADATA_NAME.to_owned(), metadata };
         mcap.write_metadata(&metadata).map_err(|why| cannot_write(path, why))?;
         let (timeline, sensors) = (timeline.clone(), BTreeMap::new());
-        Ok(Self { path: path.to_owned(), timeline, mcap, sensors, channels: Vec::new() })
+        Ok(Self { path: path.to_owned(), timeline, mcap, disk, sensors, channels: Vec::new() })
     }
 
     /// Announces a sensor, so that the recording names it even if it gives nothing.
@@ -84,20 +99,37 @@ impl RecordingWriter {
         self.mcap.write_to_known_channel(&header, &data).map_err(|why| cannot_write(&self.path, why))
     }
 
+    /// Closes the open chunk and hands it to the system: from here on a crash of this process does not lose it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn flush(&mut self) -> Result<(), RecordingError> {
+        self.mcap.flush().map_err(|why| cannot_write(&self.path, why))
+    }
+
+    /// As [`Self::flush`], and waits until it is on the disk: from here on a power cut does not lose it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sync(&mut self) -> Result<(), RecordingError> {
+        self.flush()?;
+        self.disk.sync_data().map_err(|why| cannot_write(&self.path, why))
+    }
+
     /// Ends the recording: index and summary.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(mut self) -> Result<(), RecordingError> {
-        self.mcap.finish().map_err(|why| cannot_write(&self.path, why))?;
-        let file = self.mcap.into_inner().into_inner().map_err(|why| cannot_write(&self.path, why))?;
-        file.sync_all().map_err(|why| cannot_write(&self.path, why))
+    pub fn finish(self) -> Result<(), RecordingError> {
+        end(self.mcap).map_err(|why| cannot_write(&self.path, why))
     }
 
     fn unix(&self, stamp: MonoTime) -> Result<u64, RecordingError> {
         let unix = self.timeline.unix_nanos(stamp);
-        u64::try_from(unix)
-            .map_err(|why| cannot_write(&self.path, format!("a stamp lies before 1970 ({unix} ns): {why}")))
+        u64::try_from(unix).map_err(|_negative| RecordingError::Write {
+            path: self.path.clone(),
+            why: format!("a stamp lies before 1970 ({unix} ns)"),
+        })
     }
 
     fn channel(&mut self, sensor: &SensorId, modality: Modality, schema: Schema) -> Result<u16, RecordingError> {
@@ -123,6 +155,24 @@ impl RecordingWriter {
     }
 }
 
-fn cannot_write(path: &Path, why: impl ToString) -> RecordingError {
-    RecordingError::Write { path: path.to_owned(), why: why.to_string() }
+/// A writer whose chunks appear whole, so that a crash cuts between two of them.
+pub(super) fn mcap_writer(file: File) -> mcap::McapResult<mcap::Writer<BufWriter<File>>> {
+    let options = mcap::WriteOptions::new().compression(None).chunk_size(Some(CHUNK_BYTES)).disable_seeking(true);
+    options.create(BufWriter::new(file))
+}
+
+/// Writes index and summary and waits until the file is on its disk.
+pub(super) fn end(mut mcap: mcap::Writer<BufWriter<File>>) -> Result<(), mcap::McapError> {
+    mcap.finish()?;
+    let file = mcap.into_inner().into_inner().map_err(|error| error.into_error())?;
+    Ok(file.sync_all()?)
+}
+
+pub(super) fn cannot_write(path: &Path, why: impl Error) -> RecordingError {
+    // What the system says ("No space left on device") stands behind the words of the library.
+    let mut cause: &dyn Error = &why;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    RecordingError::Write { path: path.to_owned(), why: cause.to_string() }
 }

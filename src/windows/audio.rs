@@ -101,6 +101,10 @@ impl AudioSource {
             out.push(Cut::Gap);
             return self.begin_run(stamp, rate_hz);
         }
+        if ahead < -samples_in(HOLE_SECS) {
+            // The clock went back: what it says twice is left out.
+            out.push(Cut::Gap);
+        }
         // What is fed from here on must make up for the whole difference; skips that were still pending are part of it.
         let owed = ahead.saturating_sub(i64::try_from(stream.to_skip).unwrap_or(i64::MAX));
         stream.to_skip = owed.min(0).unsigned_abs();

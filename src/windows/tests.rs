@@ -71,10 +71,15 @@ fn audio_of(window: &Window) -> &[f32] {
 
 /// Blocks of 20 ms of a device whose clock is off by `ppm`, each stamped with the true time.
 fn drifting(seconds: f64, ppm: f64) -> impl Iterator<Item = Sample> {
-    let device_rate = 16_000.0 * (1.0 + ppm * 1e-6);
+    drifting_at(16_000, seconds, ppm)
+}
+
+fn drifting_at(rate_hz: u32, seconds: f64, ppm: f64) -> impl Iterator<Item = Sample> {
+    let device_rate = f64::from(rate_hz) * (1.0 + ppm * 1e-6);
+    let values = rate_hz as usize / 50;
     (0..(seconds * 50.0) as usize).map(move |block| {
-        let start = (block * 320) as f64 / device_rate;
-        sound(start, start + 0.03, 16_000, ramp(start, device_rate, 320))
+        let start = (block * values) as f64 / device_rate;
+        sound(start, start + 0.03, rate_hz, ramp(start, device_rate, values))
     })
 }
 
@@ -129,6 +134,25 @@ fn a_drifting_clock_never_moves_a_window_by_more_than_the_tolerance() {
 }
 
 #[test]
+fn a_drifting_clock_is_followed_through_the_resampler() {
+    for ppm in [-100.0, 100.0] {
+        let mut windower = windower(Modality::Audio);
+        let cuts: Vec<Cut> = drifting_at(48_000, 62.0, ppm).flat_map(|s| windower.push(&s)).collect();
+        assert!(!cuts.contains(&Cut::Gap));
+        let all = windows(&cuts);
+        assert!(all.len() >= 119, "{}", all.len());
+        for window in all.into_iter().skip(1) {
+            assert_eq!(window.presence.count, 32_000);
+            let start = window.index as f64 * 0.5;
+            for i in (0..32_000).step_by(1600) {
+                let off = f64::from(audio_of(window)[i]) - start - i as f64 / 16_000.0;
+                assert!(off.abs() < 0.0025, "{ppm} ppm, window {}, value {i}: {off}", window.index);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hole_in_sound_is_silence_and_is_told() {
     let mut windower = windower(Modality::Audio);
     let kept = drifting(4.0, 0.0).filter(|s| !(at(1.0)..at(1.5)).contains(&s.captured_at));
@@ -164,6 +188,115 @@ fn a_sensor_that_dies_in_mid_window_holds_nothing_up() {
         })
         .collect();
     assert_eq!(indices(&back)[0], 1999);
+}
+
+#[test]
+fn motion_and_frames_that_die_in_mid_window_hold_nothing_up() {
+    let mut motion_windower = windower(Modality::Imu);
+    let mut cuts: Vec<Cut> = (0..=730).flat_map(|n| motion_windower.push(&motion(&[f64::from(n) * 0.01]))).collect();
+    assert_eq!(indices(&cuts), [0, 1, 2, 3, 4]);
+    cuts.extend(motion_windower.advance(at(7.7)));
+    assert_eq!(indices(&cuts), [0, 1, 2, 3, 4, 5]);
+    let WindowData::Imu(rows) = &windows(&cuts)[5].data else { panic!() };
+    // The last reading is held to the end of the window; it is not made up.
+    assert!((rows[47] - 7.2).abs() < 1e-4 && (rows[49] - 7.3).abs() < 1e-4, "{:?}", &rows[45..50]);
+    // Half of [5, 10) is there; of the later ones less.
+    let after = motion_windower.advance(at(1000.0));
+    assert_eq!(indices(&after), [6, 7, 8, 9, 10]);
+    assert_eq!(after.len(), 9);
+    assert_eq!(indices(&motion_windower.push(&motion(&[1000.0]))), [0u64; 0]);
+
+    let mut camera = windower(Modality::Image);
+    let mut cuts: Vec<Cut> =
+        (0..9u32).flat_map(|n| camera.push(&frame(f64::from(n) * 0.1, f64::from(n) * 0.1 + 0.02, n.into()))).collect();
+    assert_eq!(indices(&cuts), [0, 1, 2, 3]);
+    cuts.extend(camera.advance(at(1.19)));
+    assert_eq!(indices(&cuts), [0, 1, 2, 3]);
+    cuts.extend(camera.advance(at(1.2)));
+    assert_eq!(indices(&cuts), [0, 1, 2, 3, 4]);
+    assert_eq!(windows(&cuts)[4].presence.count, 1);
+    assert_eq!(camera.advance(at(1000.0)), []);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_closes_no_window_early() {
+    // One stamp is ten seconds ahead of its arrival: it cannot be true.
+    let mut camera = windower(Modality::Image);
+    let mut cuts = Vec::new();
+    for n in 0..30u32 {
+        let captured = f64::from(n) * 0.1;
+        let stamp = if n == 7 { captured + 10.0 } else { captured };
+        cuts.extend(camera.push(&frame(stamp, captured + 0.02, n.into())));
+    }
+    assert_eq!(indices(&cuts), (0..14).collect::<Vec<_>>());
+    assert_eq!(cuts.iter().filter(|cut| **cut == Cut::Dropped(DropReason::Undecodable)).count(), 1);
+
+    // The whole machine's time jumps by an hour (it slept, or its wall clock was set while others recorded).
+    for modality in [Modality::Audio, Modality::Imu, Modality::Image] {
+        let mut windower = windower(modality);
+        let mut cuts = Vec::new();
+        for n in 0..1000u32 {
+            let t = f64::from(n) * 0.02 + if n >= 500 { 3600.0 } else { 0.0 };
+            cuts.extend(windower.push(&match modality {
+                Modality::Audio => sound(t, t + 0.03, 16_000, vec![0.1; 320]),
+                Modality::Imu => motion(&[t]),
+                _ => frame(t, t + 0.03, n.into()),
+            }));
+        }
+        assert!(cuts.len() < 120, "{modality}: {} cuts", cuts.len());
+        let hop = if modality == Modality::Image { 0.2 } else { 0.5 };
+        let (before, after): (Vec<u64>, Vec<u64>) = indices(&cuts).iter().partition(|k| **k as f64 * hop < 3600.0);
+        assert!(before.last().is_some_and(|k| (7.0..10.0).contains(&(*k as f64 * hop))), "{modality}: {before:?}");
+        // The first window that is half filled.
+        let wanted = match modality {
+            Modality::Audio => 3609.0,
+            Modality::Imu => 3607.5,
+            _ => 3610.0,
+        };
+        assert!((after[0] as f64 * hop - wanted).abs() < 1e-6, "{modality}: {after:?}");
+        assert!(after.windows(2).all(|pair| pair[1] == pair[0] + 1), "{modality}: {after:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_back_gives_no_instant_twice() {
+    // For two seconds the device's stamps are one second behind.
+    let stamp = |t: f64| if (5.0..7.0).contains(&t) { t - 1.0 } else { t };
+    let mut microphone = windower(Modality::Audio);
+    let cuts: Vec<Cut> = (0..500)
+        .flat_map(|block| {
+            let t = f64::from(block) * 0.02;
+            microphone.push(&sound(stamp(t), t + 0.03, 16_000, ramp(t, 16_000.0, 320)))
+        })
+        .collect();
+    assert_eq!(indices(&cuts), (0..17).collect::<Vec<_>>());
+    // Once when it goes back, once when it comes again.
+    assert_eq!(cuts.iter().filter(|cut| **cut == Cut::Gap).count(), 2);
+    for window in windows(&cuts) {
+        // Sound that is there rises: nothing is repeated.
+        let there: Vec<f32> = audio_of(window).iter().copied().filter(|v| *v > 0.0).collect();
+        assert!(there.windows(2).all(|pair| pair[1] > pair[0]), "window {}", window.index);
+    }
+    let whole = |k: usize| windows(&cuts)[k].presence.count;
+    assert_eq!((whole(6), whole(10), whole(14)), (32_000, 16_000, 32_000));
+
+    let mut camera = windower(Modality::Image);
+    let mut imu = windower(Modality::Imu);
+    let (mut frames, mut motions) = (Vec::new(), Vec::new());
+    for n in 0..500u32 {
+        let t = f64::from(n) * 0.02;
+        frames.extend(camera.push(&frame(stamp(t), t + 0.03, n.into())));
+        let mut sample = motion(&[stamp(t)]);
+        sample.arrived_at = at(t + 0.001);
+        motions.extend(imu.push(&sample));
+    }
+    let late = |cuts: &[Cut]| cuts.iter().filter(|cut| **cut == Cut::Dropped(DropReason::Late)).count();
+    // What is said to be older than what is known is told; then all is as before.
+    assert!((50..=101).contains(&late(&frames)), "{}", late(&frames));
+    assert!((50..=51).contains(&late(&motions)), "{}", late(&motions));
+    assert!(indices(&frames).windows(2).all(|pair| pair[1] > pair[0]));
+    assert_eq!(indices(&frames).iter().rev().take(10).rev().copied().collect::<Vec<_>>(), (39..49).collect::<Vec<_>>());
+    assert_eq!(indices(&motions), (0..10).collect::<Vec<_>>());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::path::Path;
 use super::resolve::{HOP_SECS, topic_name};
 use super::section::Section;
 use super::settings::{HopSettings, ReplaySettings, SourceSettings};
-use crate::modality::SensorId;
-use crate::recording::Speed;
+use crate::modality::{Modality, SensorId};
+use crate::recording::{Speed, Stamp, TopicSettings};
 use crate::sensors::{DriverSettings, SensorSettings};
 
 const DRIVERS: [&str; 17] = [
@@ -35,6 +35,8 @@ const DRIVERS: [&str; 17] = [
     "gy_mcu90640",
     "serial_array",
 ];
+
+const SENSES: [Modality; 5] = [Modality::Image, Modality::Audio, Modality::Thermal, Modality::Depth, Modality::Imu];
 
 /// `[sensors.*]` or `[replay]`, and the sensors that are turned off.
 pub(super) fn source(
@@ -116,5 +118,28 @@ fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {
         Some(times) => times.map_or(Speed::Max, Speed::Real),
         None => Speed::Real(1.0),
     };
-    ReplaySettings { recording, speed, repeat: section.flag("loop").unwrap_or(false) }
+    let repeat = section.flag("loop").unwrap_or(false);
+    let topics =
+        section.named_sections("topics").into_iter().filter_map(|(name, mut section)| topic(&name, &mut section));
+    ReplaySettings { recording, speed, repeat, topics: topics.collect() }
+}
+
+/// `[replay.topics.<sensor>]`.
+fn topic(name: &str, section: &mut Section<'_>) -> Option<TopicSettings> {
+    if let Err(what) = topic_name(name) {
+        section.problem(what);
+    }
+    let topic = section.required_text("topic", "a topic of the recording, such as /camera/image_raw");
+    let modality = section.word("modality", &SENSES.map(Modality::name));
+    let stamp = section.word("stamp", &["header", "arrival"]);
+    let usual = TopicSettings::new(SensorId::new(name).ok()?, &topic?.0);
+    Some(TopicSettings {
+        modality: modality.and_then(|name| name.parse().ok()),
+        stamp: if stamp == Some("arrival") { Stamp::Arrival } else { Stamp::Header },
+        sample_rate_hz: section.integer("sample_rate_hz", 1000..=384_000_u32).unwrap_or(usual.sample_rate_hz),
+        channels: section.integer("channels", 1..=64_u16).unwrap_or(usual.channels),
+        celsius_per_step: section.number("celsius_per_step", 1e-6..=100.0).unwrap_or(usual.celsius_per_step),
+        celsius_at_zero: section.number("celsius_at_zero", -1000.0..=1000.0).unwrap_or(usual.celsius_at_zero),
+        ..usual
+    })
 }

@@ -1,0 +1,91 @@
+//! Recording live: the sensors of the config into a file, without encoders and broker.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::{Named, SAMPLES_WAITING, STOP_WITHIN, SUPERVISE_EVERY, StopSignals, count_samples, spawn};
+use crate::config::{Settings, SourceSettings};
+use crate::modality::SensorId;
+use crate::pipe::{WhenFull, bounded};
+use crate::recording::{self, RecordingError, RecordingWriter};
+use crate::sensors;
+use crate::telemetry::{SensorReading, Telemetry};
+use crate::time::{Timeline, now};
+
+/// What was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Every sensor of the config: samples in the file, and the sensor's counters.
+    pub sensors: Vec<(SensorId, u64, SensorReading)>,
+}
+
+/// Writes what the sensors of `settings` give to `out`, a file that must not be there, until `duration` has passed, `stop` is set or a
+/// signal comes.
+///
+/// # Errors
+/// When the file cannot be created or written; what was written stays. A device that is absent is no error: it is retried, as always.
+pub fn record(
+    settings: &Settings,
+    out: &Path,
+    duration: Option<Duration>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Recorded> {
+    let SourceSettings::Sensors(sensors) = &settings.source else {
+        bail!("this config replays a recording: name one with [sensors]");
+    };
+    let _signals = StopSignals::in_background(stop)?;
+    let timeline = Timeline::of_this_boot().context("cannot read the boot id")?;
+    let mut writer = RecordingWriter::create_new(out, &timeline)?;
+    for sensor in sensors {
+        writer.add_sensor(&sensor.id, sensor.driver.modality())?;
+    }
+    let telemetry = Telemetry::default();
+    let (input, output) = bounded(SAMPLES_WAITING, WhenFull::DropOldest, count_samples(&telemetry));
+    let (tell, ended) = std::sync::mpsc::sync_channel(1);
+    // Whoever asked is gone only when it failed itself.
+    let recorder = spawn("recording", move || drop(tell.send(recording::record(writer, &output))))?;
+    let mut threads = Vec::new();
+    for sensor in sensors {
+        let (sensor, input, stop) = (sensor.clone(), input.clone(), Arc::clone(stop));
+        let counters = telemetry.sensor(&sensor.id);
+        threads.push(spawn(&format!("sensor-{}", sensor.id), move || sensors::run(&sensor, counters, input, &stop))?);
+    }
+    drop(input);
+    supervise(&recorder, duration, stop)?;
+    recorder.join()?;
+    let recorded = ended.recv().context("the recording ended without a word")?;
+    let written = written(recorded, out)?;
+    threads.into_iter().try_for_each(Named::join)?;
+    let sensors = telemetry.read().into_iter().map(|(id, reading)| {
+        let samples = written.samples.get(&id).copied().unwrap_or(0);
+        (id, samples, reading)
+    });
+    Ok(Recorded { sensors: sensors.collect() })
+}
+
+/// Waits for the end of the recorder, which ends when the sensors have.
+fn supervise(recorder: &Named, duration: Option<Duration>, stop: &AtomicBool) -> anyhow::Result<()> {
+    let until = duration.map(|duration| now() + duration);
+    let mut stopping_since = None;
+    while !recorder.handle.is_finished() {
+        std::thread::park_timeout(SUPERVISE_EVERY);
+        let time = now();
+        if until.is_some_and(|until| time >= until) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if stop.load(Ordering::Relaxed) && time > *stopping_since.get_or_insert(time) + STOP_WITHIN {
+            bail!("a sensor did not stop within {STOP_WITHIN:?}: the recording has no index, but all its samples");
+        }
+    }
+    // A recorder that failed ends the sensors.
+    stop.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+fn written(recorded: Result<recording::Recorded, RecordingError>, out: &Path) -> anyhow::Result<recording::Recorded> {
+    recorded.with_context(|| format!("the recording ends here; what {} holds can be replayed", out.display()))
+}
