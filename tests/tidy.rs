@@ -55,7 +55,7 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 27] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
