@@ -31,7 +31,8 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
     let (fleet, robot) = robot(&mut file.section("robot"));
     let pack = pack(&mut file.section("pack"), folder);
     let mut mqtt = file.section("mqtt");
-    let publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let mut publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    publish_without_credentials.home_assistant = home_assistant(&mut file);
     let login = login(&mut mqtt, folder);
     let tls = tls(&mut mqtt, folder);
     drop(mqtt);
@@ -114,6 +115,13 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettin
         publish.outbox.max_age = Duration::from_secs(secs.into());
     }
     publish
+}
+
+fn home_assistant(file: &mut Section<'_>) -> Option<String> {
+    let is_wanted = file.has("home_assistant");
+    let mut section = file.section("home_assistant");
+    let prefix = section.checked_text("discovery_prefix", "the discovery prefix of Home Assistant", topic_name);
+    is_wanted.then(|| prefix.unwrap_or_else(|| "homeassistant".to_owned()))
 }
 
 fn login(section: &mut Section<'_>, folder: &Path) -> Option<LoginSettings> {

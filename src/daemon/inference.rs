@@ -23,6 +23,7 @@ pub(super) struct InferenceLoop {
 impl InferenceLoop {
     pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat, changes: &Receiver<PerceptionChange>) {
         self.publisher.active(&[]);
+        self.publisher.prompts(self.perception.prompt_names());
         loop {
             while let Received::Item(change) = changes.recv(Duration::ZERO) {
                 self.change(change);
@@ -46,6 +47,7 @@ impl InferenceLoop {
             self.joint_hop_nanos = tuning.joint_hop_nanos;
         }
         let ended = self.perception.change(change);
+        self.publisher.prompts(self.perception.prompt_names());
         self.publish(ended.into_iter().map(Finding::Event).collect());
     }
 

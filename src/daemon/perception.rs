@@ -143,6 +143,11 @@ impl Perception {
         self.episodes.shutdown(self.last_time)
     }
 
+    /// What is looked for now.
+    pub(super) fn prompt_names(&self) -> impl Iterator<Item = &str> {
+        self.prompts.iter().map(|prompt| &*prompt.id)
+    }
+
     /// Events that are open now.
     pub(super) fn open_events(&self) -> Vec<Event> {
         self.episodes.open_events().cloned().collect()

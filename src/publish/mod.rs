@@ -10,6 +10,7 @@ mod broker;
 mod client;
 mod desk;
 mod heard;
+mod home_assistant;
 mod inbox;
 mod operator;
 mod outbox;
@@ -32,6 +33,8 @@ use crate::time::{self, MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
+use home_assistant::HomeAssistant;
+
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
     Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
@@ -77,6 +80,8 @@ pub struct PublishSettings {
     pub max_in_flight: u16,
     /// Bounds of the outbox.
     pub outbox: OutboxLimits,
+    /// What Home Assistant calls its discovery prefix (`homeassistant`); none when it is told nothing.
+    pub home_assistant: Option<String>,
     /// Where events are kept on disk; in memory alone without it, and in a replay.
     pub store: Option<StoreSettings>,
     /// How long a stop waits for events to be acknowledged.
@@ -100,6 +105,7 @@ impl PublishSettings {
             reconnect: (Duration::from_millis(200), Duration::from_secs(30)),
             max_in_flight: 64,
             outbox: OutboxLimits::default(),
+            home_assistant: None,
             store: None,
             flush: Duration::from_secs(3),
         }
@@ -261,6 +267,10 @@ pub enum PublishError {
 pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher, Post), PublishError> {
     check(&settings)?;
     let topics = Topics::new(&settings.fleet, &settings.robot)?;
+    let home = settings
+        .home_assistant
+        .as_ref()
+        .map(|prefix| HomeAssistant::new(prefix, topics.root(), &settings.fleet, &settings.robot));
     let now = time::now();
     let (outbox, open) = match settings.store.clone().filter(|_| !parts.replay).map(EventStore::open) {
         Some(Ok((store, mut left))) => {
@@ -275,7 +285,7 @@ pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher
         }
         None => (Outbox::new(settings.outbox), Vec::new()),
     };
-    let publisher = Publisher::new(topics, parts, outbox);
+    let publisher = Publisher::new(topics, parts, outbox, home);
     for payload in open {
         publisher.desk().end_left_open(&payload, now);
     }

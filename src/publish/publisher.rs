@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::desk::Desk;
+use super::home_assistant::HomeAssistant;
 use super::inbox::RefusalReason;
 use super::outbox::{Outbox, OutboxCounts, RecordId, Resent};
 use super::report::{CommandReply, ConfigReport, PromptReport};
@@ -35,8 +36,8 @@ struct Shared {
 }
 
 impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
-        let desk = Desk::new(topics, parts, outbox);
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
+        let desk = Desk::new(topics, parts, outbox, home);
         Self(Arc::new(Shared {
             desk: Mutex::new(desk),
             arrivals_dropped: Arc::default(),
@@ -72,6 +73,18 @@ impl Publisher {
     /// Publishes all open events; retained, and said again on every connect.
     pub fn active(&self, events: &[Event]) {
         self.desk().active(events);
+        self.0.wake.notify_one();
+    }
+
+    /// These prompts are looked for from now on; Home Assistant, if it is told anything, makes and removes their entities.
+    pub fn prompts<'a>(&self, prompts: impl IntoIterator<Item = &'a str>) {
+        self.desk().prompts(prompts);
+        self.0.wake.notify_one();
+    }
+
+    /// Home Assistant has said that it came (back): tells it everything again.
+    pub fn home_assistant_came(&self) {
+        self.desk().home_assistant_came();
         self.0.wake.notify_one();
     }
 

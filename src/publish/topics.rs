@@ -21,6 +21,10 @@ pub enum Class {
     Active,
     /// The answer to a command, on the response topic that it named.
     Reply,
+    /// A state as Home Assistant reads it.
+    HomeState,
+    /// What makes an entity known to Home Assistant; the one class that lies outside the root.
+    HomeDiscovery,
     /// What became of a wish for the config, and what is in force.
     ConfigReported,
     /// What became of a wish for a prompt.
@@ -55,7 +59,7 @@ pub struct Rule {
     pub qos: Qos,
     /// Message expiry in seconds; a broker drops it from queues of absent subscribers after that.
     pub expiry_secs: Option<u32>,
-    /// Name of the protobuf message.
+    /// Name of the protobuf message; the media type of what is none.
     pub message: &'static str,
 }
 
@@ -71,7 +75,7 @@ const fn rule(
 }
 
 /// Every topic that perceptd publishes. Embeddings older than ten seconds serve nobody; a health reading is stale after nine periods.
-pub const TABLE: [Rule; 9] = [
+pub const TABLE: [Rule; 11] = [
     rule(Class::Status, "status", true, Qos::AtLeastOnce, None, "perceptd.v1.Status"),
     rule(Class::Health, "health", true, Qos::AtMostOnce, Some(90), "perceptd.v1.Health"),
     rule(Class::Embedding, "embedding/<sensor>", false, Qos::AtMostOnce, Some(10), "perceptd.v1.Embedding"),
@@ -79,6 +83,15 @@ pub const TABLE: [Rule; 9] = [
     rule(Class::Event, "event/<prompt>", false, Qos::AtLeastOnce, None, "perceptd.v1.Event"),
     rule(Class::Active, "active", true, Qos::AtLeastOnce, None, "perceptd.v1.ActiveEvents"),
     rule(Class::Reply, "<response topic>", false, Qos::AtLeastOnce, Some(60), "perceptd.v1.CommandReply"),
+    rule(Class::HomeState, "ha/<entity>", true, Qos::AtLeastOnce, None, "text/plain"),
+    rule(
+        Class::HomeDiscovery,
+        "<discovery prefix>/<component>/<robot>/<entity>/config",
+        true,
+        Qos::AtLeastOnce,
+        None,
+        "application/json",
+    ),
     rule(Class::ConfigReported, "config/reported", true, Qos::AtLeastOnce, None, "perceptd.v1.ConfigReported"),
     rule(Class::PromptReported, "prompt/<prompt>/reported", true, Qos::AtLeastOnce, None, "perceptd.v1.PromptReported"),
 ];
@@ -102,12 +115,20 @@ impl Class {
             Self::Event => &TABLE[4],
             Self::Active => &TABLE[5],
             Self::Reply => &TABLE[6],
-            Self::ConfigReported => &TABLE[7],
-            Self::PromptReported => &TABLE[8],
+            Self::HomeState => &TABLE[7],
+            Self::HomeDiscovery => &TABLE[8],
+            Self::ConfigReported => &TABLE[9],
+            Self::PromptReported => &TABLE[10],
             Self::ConfigDesired => &LISTENED[0],
             Self::PromptDesired => &LISTENED[1],
             Self::Command => &LISTENED[2],
         }
+    }
+
+    /// Whether it carries protobuf, as all but what Home Assistant reads do.
+    #[must_use]
+    pub const fn is_protobuf(self) -> bool {
+        !matches!(self, Self::HomeState | Self::HomeDiscovery)
     }
 }
 
@@ -219,6 +240,7 @@ pub fn class_of(topic: &str) -> Option<Class> {
         ("active", None, None) => Some(Class::Active),
         ("embedding", Some(_), None) => Some(Class::Embedding),
         ("event", Some(_), _) => Some(Class::Event),
+        ("ha", Some(_), _) => Some(Class::HomeState),
         ("config", Some("desired"), None) => Some(Class::ConfigDesired),
         ("config", Some("reported"), None) => Some(Class::ConfigReported),
         ("prompt", Some(_), Some("desired")) => Some(Class::PromptDesired),

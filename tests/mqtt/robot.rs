@@ -200,6 +200,7 @@ impl Ear {
 #[derive(Debug)]
 pub(crate) struct RawPacket {
     pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) content_type: Option<String>,
@@ -216,10 +217,14 @@ pub(crate) struct RawEar {
 
 impl RawEar {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
+        Self::hearing(broker, ALL_ROBOTS).await
+    }
+
+    pub(crate) async fn hearing(broker: BrokerAddress, filter: &str) -> Self {
         let options = MqttOptions::new(format!("raw-{:x}", fastrand::u64(..)), (broker.host, broker.port));
         let (requests, events) = AsyncClient::builder(options).capacity(8).build();
         requests
-            .subscribe_many([SubscribeFilterInput::new(ALL_ROBOTS, QoS::AtLeastOnce).preserve_retain(true)])
+            .subscribe_many([SubscribeFilterInput::new(filter, QoS::AtLeastOnce).preserve_retain(true)])
             .await
             .unwrap();
         let mut ear = Self { events, requests };
@@ -263,6 +268,7 @@ impl RawEar {
                 let properties = publish.properties.unwrap_or_default();
                 return RawPacket {
                     topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
+                    payload: publish.payload.to_vec(),
                     qos: publish.qos as u8,
                     retain: publish.retain,
                     content_type: properties.content_type,

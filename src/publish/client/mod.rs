@@ -17,8 +17,9 @@ use super::arrivals::{Arrived, Subscription};
 use super::desk::Message;
 use super::outbox::Outcome;
 use super::presence::Presence;
+use super::publisher::Publisher;
 use super::topics::Class;
-use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings};
+use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings, home_assistant};
 use crate::backoff::Backoff;
 use crate::pipe::Sender;
 use crate::time;
@@ -35,6 +36,11 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The registered media type of protobuf (RFC 9996).
 const CONTENT_TYPE: &str = "application/protobuf";
+
+/// The media type of what `class` carries.
+const fn content_type(class: Class) -> &'static str {
+    if class.is_protobuf() { CONTENT_TYPE } else { class.rule().message }
+}
 
 /// Whether there is a connection, and what its broker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +228,10 @@ impl Will {
 /// What to subscribe to on every connect, and where arrivals go.
 pub(super) struct Ear {
     pub(super) subscriptions: Vec<Subscription>,
-    pub(super) output: Sender<Arrived>,
+    /// The inbox, if there is one.
+    pub(super) output: Option<Sender<Arrived>>,
+    /// Where Home Assistant says that it came, and who wants to know.
+    pub(super) home: Option<(String, Publisher)>,
 }
 
 impl Client {
@@ -400,11 +409,16 @@ impl Polling {
     }
 
     fn hand_on(&mut self, arrived: Arrived) {
-        // An inbox that is gone listens to nothing more.
-        if let Some(ear) = &self.ear
-            && ear.output.send(arrived).is_err()
-        {
-            self.ear = None;
+        let Some(ear) = &mut self.ear else { return };
+        match (&ear.home, &ear.output) {
+            (Some((topic, publisher)), _) if *topic == arrived.topic => {
+                if arrived.payload == home_assistant::BIRTH {
+                    publisher.home_assistant_came();
+                }
+            }
+            // An inbox that is gone listens to nothing more.
+            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
+            _ => {}
         }
     }
 

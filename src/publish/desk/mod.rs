@@ -3,11 +3,14 @@
 //! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
 //! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
+mod home;
 mod reported;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use self::home::Home;
+use super::home_assistant::HomeAssistant;
 use super::inbox::RefusalReason;
 use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
@@ -84,10 +87,11 @@ pub(super) struct Desk {
     is_connected: bool,
     joint_replaced: u64,
     health_before: Option<(MonoTime, i64, BTreeMap<SensorId, SensorReading>)>,
+    home: Option<Home>,
 }
 
 impl Desk {
-    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
         let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
         let first_seq = if parts.replay { 1 } else { micros.max(1) };
         Self {
@@ -107,6 +111,7 @@ impl Desk {
             is_connected: false,
             joint_replaced: 0,
             health_before: None,
+            home: home.map(Home::new),
         }
     }
 
@@ -184,6 +189,7 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(true);
     }
 
     /// The connection is gone.
@@ -197,6 +203,7 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.presence.stopped(session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(false);
     }
 
     /// Whether all state is said and acknowledged.
@@ -355,6 +362,7 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).active(events);
         self.put_state(Class::Active, topic, seq, payload);
+        self.home_active(events);
     }
 
     pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
@@ -388,6 +396,7 @@ impl Desk {
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));
         self.put_state(Class::Health, topic, seq, payload);
+        self.home_health();
     }
 }
 

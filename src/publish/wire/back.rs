@@ -34,7 +34,12 @@ pub(in crate::publish) fn hear(class: Class, payload: &[u8]) -> Result<Heard, pr
         Class::Health => Heard::Health(proto::Health::decode(payload)?.into()),
         Class::ConfigReported => Heard::ConfigReported(proto::ConfigReported::decode(payload)?.into()),
         Class::PromptReported => Heard::PromptReported(proto::PromptReported::decode(payload)?.into()),
-        Class::Reply | Class::ConfigDesired | Class::PromptDesired | Class::Command => Heard::ForOthers,
+        Class::Reply
+        | Class::ConfigDesired
+        | Class::PromptDesired
+        | Class::Command
+        | Class::HomeState
+        | Class::HomeDiscovery => Heard::ForOthers,
     })
 }
 
