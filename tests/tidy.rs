@@ -16,7 +16,10 @@ const STREAM: [&str; 9] =
 /// Rooms beside the stream, and what each may import beyond the floor. `publish` may also call `store`.
 const BESIDE: [(&str, &[&str]); 6] = [
     ("store", &["encoders", "space", "prompts", "detect", "events"]),
-    ("config", &["sensors", "recording", "windows", "encoders", "space", "prompts", "detect", "events", "publish"]),
+    (
+        "config",
+        &["store", "sensors", "recording", "windows", "encoders", "space", "prompts", "detect", "events", "publish"],
+    ),
     (
         "daemon",
         &[

@@ -39,12 +39,15 @@ pub struct StoreSettings {
 }
 
 impl StoreSettings {
+    /// The usual [`Self::sync_within`].
+    pub const SYNC_WITHIN: Duration = Duration::from_millis(500);
+
     /// The usual bounds.
     #[must_use]
     pub const fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            sync_within: Duration::from_millis(500),
+            sync_within: Self::SYNC_WITHIN,
             keep_for: Duration::from_secs(600),
             keep_bytes: 16 << 20,
         }
