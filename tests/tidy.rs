@@ -68,6 +68,7 @@ const CRATES: [(&str, &[&str]); 27] = [
     ("realfft", &["encoders"]),
     ("rubato", &["windows"]),
     ("rumqttc", &["publish"]),
+    ("rumqttc_v4", &["publish"]),
     ("rumqttd", &["publish", "daemon", "cli"]),
     ("rusqlite", &["store"]),
     ("rustix", &["time", "sensors", "telemetry", "daemon"]),

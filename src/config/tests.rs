@@ -270,7 +270,7 @@ fn the_password_is_read_when_it_is_needed() {
     let folder = folder();
     let text = format!("{LEAST}[mqtt]\nusername = 'me'\npassword_file = 'password'\n");
     let settings = Settings::from_text(&text, folder.path()).unwrap();
-    assert!(matches!(settings.publish(), Err(ConfigError::Password { .. })));
+    assert!(matches!(settings.publish(), Err(ConfigError::Secret { .. })));
     std::fs::write(folder.path().join("password"), "secret\n").unwrap();
     let credentials = settings.publish().unwrap().credentials.unwrap();
     assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
@@ -338,6 +338,7 @@ fn the_reference_config_has_every_key() {
 /// Keys that are shown with one sensor or prompt and left out with the others.
 fn per_instance(key: &str) -> bool {
     let shown = [
+        "enabled",
         "time_offset_ms",
         "hop_secs",
         "mounting_rpy_deg",
