@@ -109,7 +109,7 @@ pub(crate) fn laws<P: WireParser<Found: Found>>(
     assert_eq!((whole, parser.refused()), (parts, in_parts.refused()));
 
     // The dearest law, so it is asked of some: which, is a matter of the bytes.
-    let is_chosen = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) % 16 == 0;
+    let is_chosen = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)).is_multiple_of(16);
     if is_chosen && may_find_again(&parser) {
         let good = good();
         let wanted = numbers(&new().push(&good.repeat(2))).pop().expect("the good packet is good").1;

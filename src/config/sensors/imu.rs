@@ -50,8 +50,8 @@ fn mavlink(section: &mut Section<'_>) -> Option<MavlinkSettings> {
 }
 
 fn socket_address(text: &str) -> Result<(), String> {
-    let what = |_| format!("\"{text}\" is no address and port: such as 0.0.0.0:14550, or [::]:14550");
-    text.parse::<std::net::SocketAddr>().map(|_| ()).map_err(what)
+    let what = || format!("\"{text}\" is no address and port: such as 0.0.0.0:14550, or [::]:14550");
+    text.parse::<std::net::SocketAddr>().ok().map(|_| ()).ok_or_else(what)
 }
 
 fn iio(section: &mut Section<'_>) -> Option<IioSettings> {

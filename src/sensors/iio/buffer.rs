@@ -154,7 +154,7 @@ fn layout(device: &Device, channels: &[String]) -> Result<ScanLayout, SensorErro
             device.read(&file).ok_or_else(|| device.unsupported(format!("it has no {file}")))
         };
         let index = attribute("index")?;
-        let index: u32 = index.parse().map_err(|_| device.unsupported(format!("`{index}` is no index")))?;
+        let index: u32 = index.parse().ok().ok_or_else(|| device.unsupported(format!("`{index}` is no index")))?;
         elements.push((index, ScanElement::parse(&attribute("type")?).map_err(|why| device.unsupported(why))?));
     }
     Ok(ScanLayout::new(&elements))

@@ -86,7 +86,8 @@ impl Device {
                 let of_axis = self.read(&format!("in_{kind}_{axis}_{what}"));
                 of_axis.or_else(|| self.read(&format!("in_{kind}_{what}")))
             };
-            let number = |text: String| text.parse().map_err(|_| self.unsupported(format!("`{text}` is no number")));
+            let number =
+                |text: String| text.parse().ok().ok_or_else(|| self.unsupported(format!("`{text}` is no number")));
             let scale: f64 = attribute("scale").map_or(Ok(1.0), number)?;
             let offset: f64 = attribute("offset").map_or(Ok(0.0), number)?;
             Ok(Channel { axis, scale, offset })
@@ -204,5 +205,5 @@ fn read_number(file: &File) -> Result<i64, String> {
     let mut bytes = [0; MOST_VALUE_BYTES];
     let count = file.read_at(&mut bytes, 0).map_err(|error| error.to_string())?;
     let text = std::str::from_utf8(bytes.get(..count).unwrap_or_default()).unwrap_or_default().trim();
-    text.parse().map_err(|_| format!("`{text}` is no whole number"))
+    text.parse().ok().ok_or_else(|| format!("`{text}` is no whole number"))
 }

@@ -30,7 +30,7 @@ impl ScanElement {
             Some(("u", bits)) => (false, bits),
             _ => return Err(wrong()),
         };
-        let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+        let number = |text: &str| text.parse::<u32>().ok().ok_or_else(wrong);
         let (real_bits, storage_bits, shift) = (number(bits)?, number(storage)?, number(shift)?);
         let fits = real_bits.checked_add(shift).is_some_and(|bits| bits <= storage_bits);
         if ![8, 16, 32, 64].contains(&storage_bits) || real_bits == 0 || !fits {
