@@ -85,6 +85,7 @@ fn prompt(source: PartSource) -> anyhow::Result<PromptSettings> {
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
         }
         PartSource::Text(words) => words.clone(),
+        bytes => bytes.to_string(),
     };
     let id: String =
         words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
@@ -113,7 +114,7 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let daemon = {
             let (settings, stop) = (self.settings, Arc::clone(&stop));
-            let work = move || daemon::run(&settings, &stop);
+            let work = move || daemon::run(&settings, None, &stop);
             std::thread::Builder::new()
                 .name("daemon".to_owned())
                 .spawn(work)
@@ -179,7 +180,12 @@ impl Screen {
             Heard::Status(status) => self.line(&format!("status: {} (space {})", status.state, status.space_id)),
             Heard::Disconnected { why } => self.line(&format!("the broker is gone: {why}")),
             Heard::Unreadable { topic, why } => self.line(&format!("unreadable message on {topic}: {why}")),
-            Heard::Connected | Heard::Active(_) | Heard::Health(_) => Ok(()),
+            Heard::Connected
+            | Heard::Active(_)
+            | Heard::Health(_)
+            | Heard::ConfigReported(_)
+            | Heard::PromptReported(_)
+            | Heard::ForOthers => Ok(()),
         }
     }
 

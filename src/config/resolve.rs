@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::modality::{Modality, is_name};
 use crate::publish::{BrokerAddress, MqttVersion, PublishSettings};
+use crate::sensors::SensorSettings;
 use crate::{detect, events};
 
 use super::document::{Node, Value, parse};
@@ -14,7 +15,8 @@ use super::prompts::prompts;
 use super::section::Section;
 use super::sensors::source;
 use super::settings::{
-    CREDENTIAL, HopSettings, JointRule, LogLevel, LoginSettings, Settings, SourceSettings, TlsFiles,
+    CREDENTIAL, HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, Settings, SourceSettings, TlsFiles,
+    Winner,
 };
 
 /// Shortest and longest time from one window to the next, in seconds.
@@ -29,24 +31,27 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
     let (fleet, robot) = robot(&mut file.section("robot"));
     let pack = pack(&mut file.section("pack"), folder);
     let mut mqtt = file.section("mqtt");
-    let publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let mut publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    publish_without_credentials.home_assistant = home_assistant(&mut file);
     let login = login(&mut mqtt, folder);
     let tls = tls(&mut mqtt, folder);
     drop(mqtt);
     let mut windows = windows(&mut file.section("windows"));
-    let source = source(&mut file, folder, &mut windows);
-    let prompts = prompts(&mut file, folder, &source);
+    let (source, sensors_off) = source(&mut file, folder, &mut windows);
+    let prompts = prompts(&mut file, folder, &served(&source, &sensors_off));
     let joint = joint(&mut file.section("joint"));
     let detect = read_detect(&mut file.section("detect"));
     let events = read_events(&mut file.section("events"));
     let (state_folder, sync_within) = state(&mut file.section("state"), folder);
     let log = log(&mut file.section("log"));
+    let remote = remote(&mut file.section("remote"));
     let settings = Settings {
         pack,
         publish_without_credentials,
         login,
         tls,
         source,
+        sensors_off,
         windows,
         prompts,
         joint,
@@ -55,6 +60,7 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
         state_folder,
         sync_within,
         log,
+        remote,
     };
     check_hops(&settings, findings);
     settings
@@ -109,6 +115,13 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettin
         publish.outbox.max_age = Duration::from_secs(secs.into());
     }
     publish
+}
+
+fn home_assistant(file: &mut Section<'_>) -> Option<String> {
+    let is_wanted = file.has("home_assistant");
+    let mut section = file.section("home_assistant");
+    let prefix = section.checked_text("discovery_prefix", "the discovery prefix of Home Assistant", topic_name);
+    is_wanted.then(|| prefix.unwrap_or_else(|| "homeassistant".to_owned()))
 }
 
 fn login(section: &mut Section<'_>, folder: &Path) -> Option<LoginSettings> {
@@ -232,6 +245,26 @@ fn state(section: &mut Section<'_>, folder: &Path) -> (Option<PathBuf>, Duration
 fn log(section: &mut Section<'_>) -> LogLevel {
     let word = section.word("level", &LogLevel::ALL.map(LogLevel::name));
     LogLevel::ALL.into_iter().find(|level| Some(level.name()) == word).unwrap_or_default()
+}
+
+fn remote(section: &mut Section<'_>) -> RemoteSettings {
+    let usual = RemoteSettings::default();
+    RemoteSettings {
+        enabled: section.flag("enabled").unwrap_or(usual.enabled),
+        winner: match section.word("winner", &["topic", "file"]) {
+            Some("file") => Winner::File,
+            _ => Winner::Topic,
+        },
+        watch_secs: section.number("watch_secs", 0.5..=60.0).unwrap_or(usual.watch_secs),
+        max_commands: section.integer("max_commands", 1..=32_u16).map_or(usual.max_commands, usize::from),
+    }
+}
+
+/// The senses that the config has sensors for, those that are off among them; none where a recording decides.
+pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<Vec<Modality>> {
+    let SourceSettings::Sensors(on) = source else { return None };
+    let served: Vec<Modality> = on.iter().chain(off).map(|sensor| sensor.driver.modality()).collect();
+    (!served.is_empty()).then_some(served)
 }
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.

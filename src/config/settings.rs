@@ -29,6 +29,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Where samples come from.
     pub source: SourceSettings,
+    /// Sensors that the config has, turned off.
+    pub sensors_off: Vec<SensorSettings>,
     /// How samples are cut.
     pub windows: HopSettings,
     /// What to look for.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub sync_within: Duration,
     /// The least severe log line that is written.
     pub log: LogLevel,
+    /// Config, prompts and commands by topic.
+    pub remote: RemoteSettings,
 }
 
 impl Settings {
@@ -163,6 +167,35 @@ pub struct ReplaySettings {
     pub speed: Speed,
     /// Starts over at the end.
     pub repeat: bool,
+}
+
+/// Config, prompts and commands by topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteSettings {
+    /// Whether perceptd listens to them.
+    pub enabled: bool,
+    /// Who wins where the file and a topic say different things.
+    pub winner: Winner,
+    /// How long a changed config is watched before it is kept, in seconds.
+    pub watch_secs: f64,
+    /// Commands that may be worked on at once.
+    pub max_commands: usize,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self { enabled: true, winner: Winner::Topic, watch_secs: 4.0, max_commands: 4 }
+    }
+}
+
+/// Who wins where the file and a topic say different things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Winner {
+    /// The topic: the file is what a robot starts with.
+    #[default]
+    Topic,
+    /// The file: topics may only add what it does not say.
+    File,
 }
 
 /// How samples are cut into windows; lengths and rates come from the pack.

@@ -10,10 +10,14 @@ mod broker;
 mod client;
 mod desk;
 mod heard;
+mod home_assistant;
+mod inbox;
+mod operator;
 mod outbox;
 mod post;
 mod presence;
 mod publisher;
+mod report;
 mod subscriber;
 mod topics;
 mod wire;
@@ -29,16 +33,25 @@ use crate::time::{self, MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
+use home_assistant::HomeAssistant;
+
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
-    Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
-    HeardSensorInfo, HeardStatus,
+    Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
+    HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,
 };
+pub use inbox::{
+    About, Asked, Command, CommandBody, ConfigWish, Inbox, LONGEST_EXPIRY_SECS, MAX_COMMAND_BYTES, MAX_CONFIG_BYTES,
+    MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo, payload_digest,
+    prompt_content, subscriptions,
+};
+pub use operator::{Ingredient, Operator, OperatorError, PromptSpec, Reported, matching};
 pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
 pub use post::{Farewell, Post};
 pub use publisher::Publisher;
+pub use report::{CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot};
 pub use subscriber::{Subscriber, SubscriberSettings};
-pub use topics::{ALL_ROBOTS, Class, Qos, Rule, TABLE, Topics, class_of};
+pub use topics::{ALL_ROBOTS, Class, LISTENED, Qos, Rule, TABLE, Topics, class_of};
 
 /// Where and how to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +80,8 @@ pub struct PublishSettings {
     pub max_in_flight: u16,
     /// Bounds of the outbox.
     pub outbox: OutboxLimits,
+    /// What Home Assistant calls its discovery prefix (`homeassistant`); none when it is told nothing.
+    pub home_assistant: Option<String>,
     /// Where events are kept on disk; in memory alone without it, and in a replay.
     pub store: Option<StoreSettings>,
     /// How long a stop waits for events to be acknowledged.
@@ -90,6 +105,7 @@ impl PublishSettings {
             reconnect: (Duration::from_millis(200), Duration::from_secs(30)),
             max_in_flight: 64,
             outbox: OutboxLimits::default(),
+            home_assistant: None,
             store: None,
             flush: Duration::from_secs(3),
         }
@@ -251,6 +267,10 @@ pub enum PublishError {
 pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher, Post), PublishError> {
     check(&settings)?;
     let topics = Topics::new(&settings.fleet, &settings.robot)?;
+    let home = settings
+        .home_assistant
+        .as_ref()
+        .map(|prefix| HomeAssistant::new(prefix, topics.root(), &settings.fleet, &settings.robot));
     let now = time::now();
     let (outbox, open) = match settings.store.clone().filter(|_| !parts.replay).map(EventStore::open) {
         Some(Ok((store, mut left))) => {
@@ -265,7 +285,7 @@ pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher
         }
         None => (Outbox::new(settings.outbox), Vec::new()),
     };
-    let publisher = Publisher::new(topics, parts, outbox);
+    let publisher = Publisher::new(topics, parts, outbox, home);
     for payload in open {
         publisher.desk().end_left_open(&payload, now);
     }

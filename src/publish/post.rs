@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::arrivals::{self, Arrivals, Subscription};
+use super::arrivals::{self, Arrivals, RetainHandling, Subscription};
 use super::client::{Client, Ear, Link, MAX_PACKET_BYTES, Receipt, Will};
 use super::desk::{Message, Ticket};
 use super::outbox::Outcome;
 use super::publisher::Publisher;
-use super::{PublishError, PublishSettings};
+use super::{PublishError, PublishSettings, home_assistant};
 use crate::time::{self, MonoTime, NANOS_PER_SEC};
 
 /// How long a stop waits for `stopped` to be acknowledged, and for DISCONNECT.
@@ -44,7 +44,7 @@ impl Post {
     /// Has these subscribed on every connect; what comes for them arrives at the pipe. Without this call nothing is subscribed.
     pub fn subscribe(&mut self, subscriptions: Vec<Subscription>) -> Arrivals {
         let (output, arrivals) = arrivals::arrivals(self.publisher.arrivals_dropped_counter());
-        self.ear = Some(Ear { subscriptions, output });
+        self.ear = Some(Ear { subscriptions, output: Some(output), home: None });
         arrivals
     }
 
@@ -69,14 +69,26 @@ impl Post {
         rounds.finish(self.settings.flush).await
     }
 
+    /// Hears what Home Assistant says too, if it is told anything.
+    fn ear(&mut self) -> Option<Ear> {
+        let Some(prefix) = &self.settings.home_assistant else { return self.ear.take() };
+        let topic = home_assistant::birth_topic(prefix);
+        let mut ear = self.ear.take().unwrap_or_else(|| Ear { subscriptions: Vec::new(), output: None, home: None });
+        // All is said on every connect anyway, so what is retained tells nothing.
+        ear.subscriptions.push(Subscription { filter: topic.clone(), retain_handling: RetainHandling::Never });
+        ear.home = Some((topic, self.publisher.clone()));
+        Some(ear)
+    }
+
     fn rounds(&mut self, first_session: u64) -> Rounds {
         let (presence, topic) = {
             let desk = self.publisher.desk();
             (desk.presence().clone(), desk.topics().status())
         };
         let will = Will { presence, topic, delay: self.settings.will_delay };
+        let ear = self.ear();
         Rounds {
-            client: Client::start(&self.settings, will, self.ear.take(), first_session),
+            client: Client::start(&self.settings, will, ear, first_session),
             publisher: self.publisher.clone(),
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,

@@ -7,11 +7,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::desk::Desk;
+use super::home_assistant::HomeAssistant;
+use super::inbox::RefusalReason;
 use super::outbox::{Outbox, OutboxCounts, RecordId, Resent};
+use super::report::{CommandReply, ConfigReport, PromptReport};
 use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
 use crate::events::Event;
-use crate::time;
+use crate::modality::{Modality, SensorId};
+use crate::time::{self, MonoTime};
 
 /// The longest that a replay waits for the broker to take a vector.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,8 +36,8 @@ struct Shared {
 }
 
 impl Publisher {
-    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
-        let desk = Desk::new(topics, parts, outbox);
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
+        let desk = Desk::new(topics, parts, outbox, home);
         Self(Arc::new(Shared {
             desk: Mutex::new(desk),
             arrivals_dropped: Arc::default(),
@@ -72,9 +76,22 @@ impl Publisher {
         self.0.wake.notify_one();
     }
 
+    /// These prompts are looked for from now on; Home Assistant, if it is told anything, makes and removes their entities.
+    pub fn prompts<'a>(&self, prompts: impl IntoIterator<Item = &'a str>) {
+        self.desk().prompts(prompts);
+        self.0.wake.notify_one();
+    }
+
+    /// Home Assistant has said that it came (back): tells it everything again.
+    pub fn home_assistant_came(&self) {
+        self.desk().home_assistant_came();
+        self.0.wake.notify_one();
+    }
+
     /// Publishes how perceptd is doing: every sensor's counters from the telemetry, the outbox, and what `reading` adds.
     pub fn health(&self, reading: &HealthReading) {
-        self.desk().health(reading);
+        let arrivals_dropped = self.arrivals_dropped();
+        self.desk().health(reading, arrivals_dropped);
         self.0.wake.notify_one();
     }
 
@@ -105,6 +122,56 @@ impl Publisher {
 
     pub(super) fn arrivals_dropped_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.arrivals_dropped)
+    }
+
+    /// Publishes what became of the last wish for the config, and what is in force; retained, and said again on every connect.
+    pub fn config_reported(&self, report: &ConfigReport<'_>) {
+        self.desk().config_reported(report);
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes what became of a prompt; retained, and said again on every connect.
+    pub fn prompt_reported(&self, report: &PromptReport, at: MonoTime) {
+        if let Err(error) = self.desk().prompt_reported(report, at) {
+            tracing::error!(%error, "a prompt cannot be reported");
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes that there is no such prompt any more.
+    pub fn prompt_gone(&self, prompt: &str) {
+        if let Err(error) = self.desk().prompt_gone(prompt) {
+            tracing::error!(%error, "the end of a prompt cannot be reported");
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// Answers a command.
+    pub fn command_reply(&self, reply: &CommandReply, at: MonoTime) {
+        self.desk().command_reply(reply, at);
+        self.0.wake.notify_one();
+    }
+
+    /// The sensors that perceptd reads have changed; tells it, if they have.
+    pub fn sensors(&self, sensors: Vec<(SensorId, Modality)>, now: MonoTime) {
+        self.desk().sensors(sensors, now);
+        self.0.wake.notify_one();
+    }
+
+    /// Counts a message that is not acted on, for `health`.
+    pub fn count_refusal(&self, reason: RefusalReason) {
+        self.desk().count_refusal(reason);
+    }
+
+    /// perceptd listens to topics: the birth says so.
+    pub fn listens(&self) {
+        self.desk().listens();
+    }
+
+    /// `perceptd/v1/<fleet>/<robot>/`.
+    #[must_use]
+    pub fn root(&self) -> String {
+        self.desk().topics().root().to_owned()
     }
 
     /// What the outbox has counted so far.

@@ -3,3 +3,6 @@
 //! It keeps what it is given and judges nothing.
 
 pub mod events;
+mod remote;
+
+pub use remote::{Answer, ConfigLedger, Fault, RemoteError, RemoteStore, Trial, WishState};

@@ -72,6 +72,6 @@ pub(crate) fn nobody() -> BrokerAddress {
     BrokerAddress { host: "127.0.0.1".to_owned(), port: free_port() }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

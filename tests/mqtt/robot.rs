@@ -8,11 +8,12 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, Credentials, EmbeddingReading, Farewell, HealthReading, Heard,
-    HeardEvent, HeardStatus, JointReading, Post, PublishError, PublishParts, PublishSettings, Publisher, Subscriber,
-    SubscriberSettings, Subscription, TlsSettings,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, Credentials, EmbeddingReading, Farewell, HealthReading,
+    Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
+    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription, TlsSettings,
 };
 use perceptd::space::{JointPart, Score};
+use perceptd::store::{ConfigLedger, WishState};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
@@ -116,6 +117,24 @@ impl Robot {
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
     }
 
+    /// Says that nothing came by topic yet, and that the file's prompt `dog` is looked for.
+    pub(crate) fn say_reports(&self) {
+        let (at, ledger) = (perceptd::time::now(), ConfigLedger::default());
+        let report = ConfigReport { at, ledger: &ledger, faults: &[], in_force_json: "{}", file: "perceptd.toml" };
+        self.publisher.config_reported(&report);
+        let prompt = PromptReport {
+            prompt: "dog".into(),
+            state: WishState::Applied,
+            faults: Vec::new(),
+            digest: String::new(),
+            origin: PromptOrigin::File,
+            senses: vec![Modality::Image],
+            p_false: 0.05,
+            made_of: "text:dog".to_owned(),
+        };
+        self.publisher.prompt_reported(&prompt, at);
+    }
+
     pub(crate) fn say_health(&self) {
         let at = perceptd::time::now();
         self.publisher.health(&HealthReading { at, queues: Vec::new(), memory_bytes: 1, cpu_nanos: 1 });
@@ -181,6 +200,7 @@ impl Ear {
 #[derive(Debug)]
 pub(crate) struct RawPacket {
     pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) content_type: Option<String>,
@@ -197,10 +217,14 @@ pub(crate) struct RawEar {
 
 impl RawEar {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
+        Self::hearing(broker, ALL_ROBOTS).await
+    }
+
+    pub(crate) async fn hearing(broker: BrokerAddress, filter: &str) -> Self {
         let options = MqttOptions::new(format!("raw-{:x}", fastrand::u64(..)), (broker.host, broker.port));
         let (requests, events) = AsyncClient::builder(options).capacity(8).build();
         requests
-            .subscribe_many([SubscribeFilterInput::new(ALL_ROBOTS, QoS::AtLeastOnce).preserve_retain(true)])
+            .subscribe_many([SubscribeFilterInput::new(filter, QoS::AtLeastOnce).preserve_retain(true)])
             .await
             .unwrap();
         let mut ear = Self { events, requests };
@@ -244,6 +268,7 @@ impl RawEar {
                 let properties = publish.properties.unwrap_or_default();
                 return RawPacket {
                     topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
+                    payload: publish.payload.to_vec(),
                     qos: publish.qos as u8,
                     retain: publish.retain,
                     content_type: properties.content_type,

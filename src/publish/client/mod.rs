@@ -18,6 +18,7 @@ use super::arrivals::{Arrived, Subscription};
 use super::desk::Message;
 use super::outbox::Outcome;
 use super::presence::Presence;
+use super::publisher::Publisher;
 use super::topics::Class;
 use super::{BrokerAddress, Credentials, MqttVersion, PublishError, PublishSettings, TlsSettings};
 use crate::backoff::Backoff;
@@ -35,6 +36,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// The registered media type of protobuf (RFC 9996).
 const CONTENT_TYPE: &str = "application/protobuf";
+
+/// The media type of what `class` carries.
+const fn content_type(class: Class) -> &'static str {
+    if class.is_protobuf() { CONTENT_TYPE } else { class.rule().message }
+}
 
 /// Whether there is a connection, and what its broker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +98,15 @@ pub(super) struct WillMessage {
 enum Requests {
     V5(v5::Requests),
     V4(v4::Requests),
+}
+
+impl Requests {
+    fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
+        match self {
+            Self::V5(requests) => requests.try_publish(message).map(Receipt::V5),
+            Self::V4(requests) => requests.try_publish(message).map(Receipt::V4),
+        }
+    }
 }
 
 /// The polling half, by version.
@@ -161,6 +176,18 @@ impl Connection {
         }
     }
 
+    /// Publishes as `class` says, without waiting for the acknowledgement.
+    ///
+    /// # Errors
+    /// Why the client does not take it.
+    pub(super) fn try_publish_as(&self, class: Class, topic: String, payload: Vec<u8>) -> Result<(), String> {
+        let message = Message { class, topic, boot_id: "".into(), seq: 0, payload, correlation_data: None };
+        match self.requests.try_publish(&message) {
+            Ok(_receipt) => Ok(()),
+            Err(NotTaken) => Err("too much waits to be sent".to_owned()),
+        }
+    }
+
     /// Subscribes, without waiting for the answer.
     ///
     /// # Errors
@@ -201,7 +228,10 @@ impl Will {
 /// What to subscribe to on every connect, and where arrivals go.
 pub(super) struct Ear {
     pub(super) subscriptions: Vec<Subscription>,
-    pub(super) output: Sender<Arrived>,
+    /// The inbox, if there is one.
+    pub(super) output: Option<Sender<Arrived>>,
+    /// Where Home Assistant says that it came, and who wants to know.
+    pub(super) home: Option<(String, Publisher)>,
 }
 
 impl Client {
@@ -255,10 +285,7 @@ impl Client {
     /// # Errors
     /// When the client has no room.
     pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
-        match &self.requests {
-            Requests::V5(requests) => requests.try_publish(message).map(Receipt::V5),
-            Requests::V4(requests) => requests.try_publish(message).map(Receipt::V4),
-        }
+        self.requests.try_publish(message)
     }
 
     /// Says DISCONNECT, if there is a connection, and ends the polling task within `limit`.

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Connection, Ear, Failure, Link, Step, Will};
 use crate::backoff::Backoff;
 use crate::publish::arrivals::Arrived;
+use crate::publish::home_assistant;
 use crate::time;
 
 /// A connection that lasted so long was a good one: the next attempt starts with the shortest wait.
@@ -68,11 +69,16 @@ impl Polling {
     }
 
     fn hand_on(&mut self, arrived: Arrived) {
-        // An inbox that is gone listens to nothing more.
-        if let Some(ear) = &self.ear
-            && ear.output.send(arrived).is_err()
-        {
-            self.ear = None;
+        let Some(ear) = &mut self.ear else { return };
+        match (&ear.home, &ear.output) {
+            (Some((topic, publisher)), _) if *topic == arrived.topic => {
+                if arrived.payload == home_assistant::BIRTH {
+                    publisher.home_assistant_came();
+                }
+            }
+            // An inbox that is gone listens to nothing more.
+            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
+            _ => {}
         }
     }
 

@@ -14,7 +14,7 @@ use rumqttc::{
 
 use super::{
     CONTENT_TYPE, ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage,
-    explain,
+    content_type, explain,
 };
 use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
 use crate::publish::topics::Qos;
@@ -49,9 +49,9 @@ impl Requests {
     pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
         let rule = message.class.rule();
         let properties = PublishProperties {
-            payload_format_indicator: Some(0),
+            payload_format_indicator: Some(u8::from(!message.class.is_protobuf())),
             message_expiry_interval: rule.expiry_secs,
-            content_type: Some(CONTENT_TYPE.to_owned()),
+            content_type: Some(content_type(message.class).to_owned()),
             correlation_data: message.correlation_data.clone().map(Into::into),
             user_properties: vec![
                 ("msg".to_owned(), rule.message.to_owned()),

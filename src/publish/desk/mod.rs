@@ -3,9 +3,15 @@
 //! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
 //! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
+mod home;
+mod reported;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use self::home::Home;
+use super::home_assistant::HomeAssistant;
+use super::inbox::RefusalReason;
 use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
@@ -73,15 +79,19 @@ pub(super) struct Desk {
     replies: BTreeMap<u64, Reply>,
     next_reply: u64,
     replies_dropped: u64,
+    /// Messages of topics that were not acted on.
+    refusals: BTreeMap<RefusalReason, u64>,
+    session_number: u64,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
     joint_replaced: u64,
     health_before: Option<(MonoTime, i64, BTreeMap<SensorId, SensorReading>)>,
+    home: Option<Home>,
 }
 
 impl Desk {
-    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox) -> Self {
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
         let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
         let first_seq = if parts.replay { 1 } else { micros.max(1) };
         Self {
@@ -94,11 +104,14 @@ impl Desk {
             replies: BTreeMap::new(),
             next_reply: 0,
             replies_dropped: 0,
+            refusals: BTreeMap::new(),
+            session_number: 0,
             flows: BTreeMap::new(),
             outbox,
             is_connected: false,
             joint_replaced: 0,
             health_before: None,
+            home: home.map(Home::new),
         }
     }
 
@@ -167,10 +180,16 @@ impl Desk {
         for state in self.states.values_mut() {
             state.is_said = false;
         }
+        self.session_number = session_number;
+        self.say_birth(now);
+    }
+
+    fn say_birth(&mut self, now: MonoTime) {
         let topic = self.topics.status();
         let seq = self.next_seq(&topic);
-        let payload = self.presence.running(session_number, seq, now);
+        let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(true);
     }
 
     /// The connection is gone.
@@ -184,6 +203,7 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.presence.stopped(session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(false);
     }
 
     /// Whether all state is said and acknowledged.
@@ -210,14 +230,9 @@ impl Desk {
     }
 
     /// Offers events again that the broker has taken before, of one prompt or of all.
-    pub(super) fn resend(
-        &mut self,
-        from_seq: u64,
-        prompt: Option<&str>,
-        now: MonoTime,
-    ) -> Result<Resent, PublishError> {
+    pub(super) fn resend(&mut self, from: u64, prompt: Option<&str>, now: MonoTime) -> Result<Resent, PublishError> {
         let topic = prompt.map(|prompt| self.topics.event(prompt)).transpose()?;
-        Ok(self.outbox.resend(from_seq, topic.as_deref(), now)?)
+        Ok(self.outbox.resend(from, topic.as_deref(), now)?)
     }
 
     pub(super) const fn presence(&self) -> &Presence {
@@ -342,9 +357,10 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).active(events);
         self.put_state(Class::Active, topic, seq, payload);
+        self.home_active(events);
     }
 
-    pub(super) fn health(&mut self, reading: &HealthReading) {
+    pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
         let topic = self.topics.health();
         let seq = self.next_seq(&topic);
         let (at_before, cpu_before, sensors_before) =
@@ -368,10 +384,14 @@ impl Desk {
             sensors: &sensors,
             outbox: OutboxFacts::of(&self.outbox),
             joint_replaced: self.joint_replaced,
+            refusals: &self.refusals,
+            arrivals_dropped,
+            replies_dropped: self.replies_dropped,
         });
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));
         self.put_state(Class::Health, topic, seq, payload);
+        self.home_health();
     }
 }
 

@@ -1,11 +1,13 @@
 //! Domain → protobuf.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 
 use super::proto;
 use crate::events::{EndReason, Event, Phase};
 use crate::modality::{Modality, SensorId};
-use crate::publish::{EmbeddingReading, HealthReading, JointReading, Outbox, OutboxCounts};
+use crate::publish::{EmbeddingReading, HealthReading, JointReading, Outbox, OutboxCounts, RefusalReason};
 use crate::space::Score;
 use crate::telemetry::{SensorReading, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
@@ -18,15 +20,19 @@ pub(in crate::publish) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    fn boot_id(&self) -> String {
+    pub(super) fn boot_id(&self) -> String {
         self.timeline.boot_id.to_string()
     }
 
-    const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
+    pub(super) const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
         Some(proto::Stamp { mono_nanos: at.nanos(), unix_nanos: self.timeline.unix_nanos(at) })
     }
 
     pub(in crate::publish) fn embedding(&self, reading: &EmbeddingReading<'_>) -> Vec<u8> {
+        self.embedding_message(reading).encode_to_vec()
+    }
+
+    pub(super) fn embedding_message(&self, reading: &EmbeddingReading<'_>) -> proto::Embedding {
         let presence = reading.presence;
         proto::Embedding {
             boot_id: self.boot_id(),
@@ -46,7 +52,6 @@ impl Envelope<'_> {
             }),
             vector: reading.embedding.vector.to_vec(),
         }
-        .encode_to_vec()
     }
 
     pub(in crate::publish) fn joint(&self, reading: &JointReading<'_>) -> Vec<u8> {
@@ -192,6 +197,11 @@ impl Envelope<'_> {
                 uptime_secs: facts.uptime_secs,
             }),
             joint_replaced: facts.joint_replaced,
+            control: Some(proto::ControlHealth {
+                refused: facts.refusals.iter().map(|(reason, count)| (reason.name().to_owned(), *count)).collect(),
+                arrivals_dropped: facts.arrivals_dropped,
+                replies_dropped: facts.replies_dropped,
+            }),
         }
         .encode_to_vec()
     }
@@ -257,6 +267,9 @@ pub(in crate::publish) struct HealthFacts<'a> {
     pub(in crate::publish) sensors: &'a [SensorFacts],
     pub(in crate::publish) outbox: OutboxFacts,
     pub(in crate::publish) joint_replaced: u64,
+    pub(in crate::publish) refusals: &'a BTreeMap<RefusalReason, u64>,
+    pub(in crate::publish) arrivals_dropped: u64,
+    pub(in crate::publish) replies_dropped: u64,
 }
 
 fn sensor_health(facts: &SensorFacts, at: MonoTime, period_secs: f64) -> proto::SensorHealth {
@@ -297,12 +310,12 @@ fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn score(score: Score) -> Option<proto::Score> {
+pub(super) fn score(score: Score) -> Option<proto::Score> {
     let Score { raw, calibrated, threshold, bank_revision } = score;
     Some(proto::Score { raw, calibrated, threshold, bank_revision })
 }
 
-fn modality(sense: Modality) -> i32 {
+pub(super) fn modality(sense: Modality) -> i32 {
     match sense {
         Modality::Image => proto::Modality::Image,
         Modality::Audio => proto::Modality::Audio,
