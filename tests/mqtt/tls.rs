@@ -25,16 +25,15 @@ impl Authority {
                 "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout {ca}.key -out {ca}.pem -subj {subject}"
             ));
         }
-        authority.sign("broker", "-not_before 20260101000000Z -not_after 21000101000000Z");
-        authority.sign("expired", "-not_before 20200101000000Z -not_after 20200102000000Z");
-        authority.sign("robot", "-not_before 20200101000000Z -not_after 21000101000000Z");
+        authority.sign("broker", "-startdate 20260101000000Z -enddate 21000101000000Z");
+        authority.sign("expired", "-startdate 20200101000000Z -enddate 20200102000000Z");
+        authority.sign("robot", "-startdate 20200101000000Z -enddate 21000101000000Z");
         authority
     }
 
     fn sign(&self, name: &str, dates: &str) {
         let config = "[x]\nsubjectAltName=IP:127.0.0.1\n[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n\
                       policy=p\ndefault_md=sha256\nunique_subject=no\n[p]\ncommonName=supplied\n";
-        let dates = dates.replace("-not_before", "-startdate").replace("-not_after", "-enddate");
         std::fs::write(self.path("openssl.cnf"), config).unwrap();
         std::fs::write(self.path("index"), "").unwrap();
         self.openssl(&format!(

@@ -230,14 +230,9 @@ impl Desk {
     }
 
     /// Offers events again that the broker has taken before, of one prompt or of all.
-    pub(super) fn resend(
-        &mut self,
-        from_seq: u64,
-        prompt: Option<&str>,
-        now: MonoTime,
-    ) -> Result<Resent, PublishError> {
+    pub(super) fn resend(&mut self, from: u64, prompt: Option<&str>, now: MonoTime) -> Result<Resent, PublishError> {
         let topic = prompt.map(|prompt| self.topics.event(prompt)).transpose()?;
-        Ok(self.outbox.resend(from_seq, topic.as_deref(), now)?)
+        Ok(self.outbox.resend(from, topic.as_deref(), now)?)
     }
 
     pub(super) const fn presence(&self) -> &Presence {
