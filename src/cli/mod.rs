@@ -234,6 +234,7 @@ fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptS
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
         }
         PartSource::Text(words) => words.clone(),
+        bytes => bytes.to_string(),
     };
     let id: String =
         words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
