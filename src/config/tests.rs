@@ -7,7 +7,7 @@ use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PartSource;
 use crate::publish::{BrokerAddress, PublishSettings};
-use crate::sensors::DriverSettings;
+use crate::sensors::{DriverSettings, MicrophoneSettings};
 
 /// A folder as configs point to: a pack whose manifest has windows, a sound, a picture, a recording.
 fn folder() -> tempfile::TempDir {
@@ -45,7 +45,7 @@ fn the_least_config_has_the_defaults() {
     assert_eq!(settings.pack, folder.path().join("reference"));
     let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
     assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
-    let expected = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+    let expected = DriverSettings::Microphone(MicrophoneSettings::default());
     assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
 }
 
@@ -106,8 +106,17 @@ fn each_mistake_is_named() {
             "line 9: sensors.c.width_px: expected a whole number from 32 to 8192, found 1",
         ),
         (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmin_celsius = 50\nmax_celsius = 20\n",
+            "line 7: sensors.c: `min_celsius`, 50, is not below `max_celsius`, 20",
+        ),
+        (
+            "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmarker_rows = 2\n",
+            "line 10: sensors.c.marker_rows: unknown key; known: hop_secs, time_offset_ms, driver, layout, device, \
+             width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
+        ),
+        (
             "[sensors.c]\n",
-            "line 7: sensors.c: `driver` is missing: one of v4l, nokhwa, microphone, witmotion, gy_mcu90640",
+            "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, microphone, witmotion, gy_mcu90640",
         ),
         ("[replay]\nrecording = 'demo.mcap'\n", "[replay] stands in the place of [sensors]: leave one of them out"),
         (

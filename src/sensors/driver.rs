@@ -39,13 +39,7 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
 
 /// How long a healthy device may be silent.
 fn stall_after(driver: &DriverSettings) -> Duration {
-    let period_secs = match driver {
-        DriverSettings::V4l { rate_hz, .. } | DriverSettings::Nokhwa { rate_hz, .. } => 1.0 / rate_hz.max(0.1),
-        DriverSettings::Microphone { .. } | DriverSettings::WitMotion { .. } => 0.1,
-        // The board can be set to 0.5 to 8 Hz; 2 Hz is what it needs for the default hop.
-        DriverSettings::GyMcu90640 { .. } => 0.5,
-    };
-    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * period_secs))
+    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * driver.period_secs()))
 }
 
 struct Life<'a> {
@@ -152,6 +146,7 @@ mod tests {
     use super::*;
     use crate::modality::SensorId;
     use crate::pipe::{Received, WhenFull, bounded};
+    use crate::sensors::{CameraDriver, MicrophoneSettings, NokhwaSettings};
 
     /// Gives `left` samples and is lost then.
     struct Flaky {
@@ -179,7 +174,7 @@ mod tests {
     }
 
     fn settings() -> SensorSettings {
-        let driver = DriverSettings::Microphone { host: None, device: None, sample_rate_hz: None };
+        let driver = DriverSettings::Microphone(MicrophoneSettings::default());
         SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: -25.0, driver }
     }
 
@@ -238,7 +233,10 @@ mod tests {
 
     #[test]
     fn stalls_follow_the_period() {
-        let camera = |rate_hz| DriverSettings::Nokhwa { index: 0, width_px: 1, height_px: 1, rate_hz };
+        let camera = |rate_hz| {
+            let nokhwa = NokhwaSettings { index: 0, width_px: 1, height_px: 1, rate_hz };
+            DriverSettings::Camera(CameraDriver::Nokhwa(nokhwa))
+        };
         assert_eq!(stall_after(&camera(30.0)), Duration::from_secs(2));
         assert_eq!(stall_after(&camera(0.5)), Duration::from_secs(10));
         assert_eq!(stall_after(&camera(0.0)), Duration::from_secs(50));

@@ -4,24 +4,31 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod camera;
 mod driver;
-mod gy_mcu90640;
+mod holder;
+mod imu;
 mod microphone;
 #[cfg(test)]
 mod microphone_tests;
-mod nokhwa_camera;
 mod pace;
 mod sample_clock;
 mod serial;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod v4l_camera;
-mod witmotion;
+mod thermal_array;
 
+pub use camera::{Offer, SizeOffer, depth_frame, thermal_frame};
 pub use driver::run;
-pub use gy_mcu90640::{GyMcu90640Parser, ThermalFrame};
+pub use imu::{WitMotionParser, WitMotionReading};
 pub use pace::pause_until;
-pub use witmotion::{WitMotionParser, WitMotionReading};
+pub use settings::{
+    CameraDriver, DriverSettings, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, SensorSettings,
+    SerialPortSettings, ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings,
+    VideoNodeSettings,
+};
+pub use thermal_array::{GyMcu90640Parser, ThermalFrame};
 
 use std::time::Duration;
 
@@ -128,95 +135,12 @@ pub trait Sensor: Send {
 /// When it is not there, is held by another program, or cannot do what is asked.
 pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
-    Ok(match &settings.driver {
-        DriverSettings::V4l { device, width_px, height_px, rate_hz, fourcc } => {
-            let (width_px, height_px, rate_hz) = (*width_px, *height_px, *rate_hz);
-            let wanted = v4l_camera::Wanted { device, width_px, height_px, rate_hz, fourcc: fourcc.as_deref() };
-            Box::new(v4l_camera::V4lCamera::open(id, &wanted)?)
+    match &settings.driver {
+        DriverSettings::Camera(camera) => camera::open(id, camera),
+        DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz }) => {
+            Ok(Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?))
         }
-        DriverSettings::Nokhwa { index, width_px, height_px, rate_hz } => {
-            Box::new(nokhwa_camera::NokhwaCamera::open(id, *index, (*width_px, *height_px), *rate_hz)?)
-        }
-        DriverSettings::Microphone { host, device, sample_rate_hz } => {
-            Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?)
-        }
-        DriverSettings::WitMotion { device, baud } => Box::new(witmotion::WitMotion::open(id, device, *baud)?),
-        DriverSettings::GyMcu90640 { device, baud } => Box::new(gy_mcu90640::GyMcu90640::open(id, device, *baud)?),
-    })
-}
-
-/// A sensor as the config resolved it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SensorSettings {
-    /// Its name.
-    pub id: SensorId,
-    /// Added to every capture stamp: t_ref = t_sensor + offset (Kalibr's sign).
-    pub time_offset_ms: f64,
-    /// Which device, and how.
-    pub driver: DriverSettings,
-}
-
-/// A device and how it is opened.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DriverSettings {
-    /// A camera through V4L2 (Linux).
-    V4l {
-        /// `/dev/v4l/by-id/…`, `/dev/v4l/by-path/…` or `/dev/videoN`.
-        device: String,
-        /// Wanted width in pixels.
-        width_px: u32,
-        /// Wanted height in pixels.
-        height_px: u32,
-        /// Wanted frames a second.
-        rate_hz: f64,
-        /// Four-character code (`YUYV`, `MJPG`, `NV12`, `GREY`); none = the first of these that the device offers.
-        fourcc: Option<String>,
-    },
-    /// A camera through nokhwa (portable).
-    Nokhwa {
-        /// Index of the camera.
-        index: u32,
-        /// Wanted width in pixels.
-        width_px: u32,
-        /// Wanted height in pixels.
-        height_px: u32,
-        /// Wanted frames a second.
-        rate_hz: f64,
-    },
-    /// A microphone through cpal.
-    Microphone {
-        /// cpal's host name (`alsa`, …); none = the platform's default.
-        host: Option<String>,
-        /// cpal's device id or name, such as `plughw:CARD=Webcam`; none = the default device.
-        device: Option<String>,
-        /// Wanted samples a second; none = what the device prefers.
-        sample_rate_hz: Option<u32>,
-    },
-    /// A WitMotion IMU on a serial port (0x55 packets).
-    WitMotion {
-        /// `/dev/serial/by-id/…`.
-        device: String,
-        /// Bits a second.
-        baud: u32,
-    },
-    /// An MLX90640 thermal array behind a GY-MCU90640 board on a serial port.
-    GyMcu90640 {
-        /// `/dev/serial/by-id/…`.
-        device: String,
-        /// Bits a second.
-        baud: u32,
-    },
-}
-
-impl DriverSettings {
-    /// The sense this device serves.
-    #[must_use]
-    pub const fn modality(&self) -> Modality {
-        match self {
-            Self::V4l { .. } | Self::Nokhwa { .. } => Modality::Image,
-            Self::Microphone { .. } => Modality::Audio,
-            Self::WitMotion { .. } => Modality::Imu,
-            Self::GyMcu90640 { .. } => Modality::Thermal,
-        }
+        DriverSettings::Imu(imu) => imu::open(id, imu),
+        DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serialport::SerialPort;
 
-use super::SensorError;
+use super::{SensorError, SerialPortSettings};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
 /// Bits on the wire for one byte: start, eight, stop.
@@ -27,14 +27,14 @@ pub(super) struct SerialLine {
 }
 
 impl SerialLine {
-    pub(super) fn open(device: &str, baud: u32) -> Result<Self, SensorError> {
+    pub(super) fn open(SerialPortSettings { device, baud }: &SerialPortSettings) -> Result<Self, SensorError> {
         // DTR and RTS are left alone: ptys and some adapters refuse to set them.
-        let port = serialport::new(device, baud)
+        let port = serialport::new(device, *baud)
             .timeout(Duration::from_millis(250))
             .open()
             .map_err(|error| lost(device, error))?;
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        Ok(Self { device: device.to_owned(), port, buffer, clock: ByteClock::new(baud) })
+        Ok(Self { device: device.clone(), port, buffer, clock: ByteClock::new(*baud) })
     }
 
     /// The bytes that came within `timeout`; empty when none did.

@@ -65,8 +65,16 @@ fn plug(name: &Path) -> TTYPort {
     master
 }
 
+fn witmotion(device: String, baud: u32) -> DriverSettings {
+    DriverSettings::Imu(ImuSettings { driver: ImuDriver::WitMotion(SerialPortSettings { device, baud }) })
+}
+
+fn gy_mcu90640(device: String, baud: u32) -> DriverSettings {
+    DriverSettings::ThermalArray(ThermalArrayDriver::GyMcu90640(SerialPortSettings { device, baud }))
+}
+
 fn cycle(n: i16) -> Vec<u8> {
-    [witmotion::tests::packet(0x51, [n, 0, 2048]), witmotion::tests::packet(0x52, [0, 0, n])].concat()
+    [imu::witmotion_tests::packet(0x51, [n, 0, 2048]), imu::witmotion_tests::packet(0x52, [0, 0, n])].concat()
 }
 
 /// Writes until the driver has opened the port and the first sample came.
@@ -90,7 +98,7 @@ fn an_imu_is_read_lost_and_found_again() {
     let name = dir.path().join("imu");
     let mut port = plug(&name);
     let device = name.to_str().unwrap().to_owned();
-    let running = Running::start(DriverSettings::WitMotion { device, baud: 115_200 });
+    let running = Running::start(witmotion(device, 115_200));
     let before = crate::time::now();
     let sample = first_sample(&running, &mut port, &cycle(7));
     let SampleData::Imu(readings) = &sample.data else { panic!() };
@@ -114,8 +122,8 @@ fn a_thermal_camera_is_read_lost_and_found_again() {
     let name = dir.path().join("heat");
     let mut port = plug(&name);
     let device = name.to_str().unwrap().to_owned();
-    let running = Running::start(DriverSettings::GyMcu90640 { device, baud: 460_800 });
-    let frame = gy_mcu90640::tests::frame_bytes(|pixel| 20.0 + pixel as f32 / 100.0);
+    let running = Running::start(gy_mcu90640(device, 460_800));
+    let frame = thermal_array::gy_mcu90640_tests::frame_bytes(|pixel| 20.0 + pixel as f32 / 100.0);
     let sample = first_sample(&running, &mut port, &frame);
     let SampleData::Thermal(plane) = &sample.data else { panic!() };
     assert_eq!((plane.width, plane.height, plane.values[100]), (32, 24, 21.0));
@@ -131,12 +139,21 @@ fn a_thermal_camera_is_read_lost_and_found_again() {
 #[test]
 fn a_device_that_is_not_there_is_lost_and_never_fatal() {
     let device = "/dev/serial/by-id/none".to_owned();
+    let node = VideoNodeSettings { device: device.clone(), width_px: 640, height_px: 480, rate_hz: 5.0 };
+    let layout = ThermalLayout::DoubleHeight { marker_rows: 0 };
+    let thermal = V4lThermalSettings { node: node.clone(), layout, valid_celsius: [-40.0, 300.0] };
+    let depth = V4lDepthSettings { node: node.clone(), metres_per_step: 0.001 };
+    let v4l = V4lSettings { node, fourcc: None, y16_bits: 16 };
+    let nokhwa = NokhwaSettings { index: 99, width_px: 640, height_px: 480, rate_hz: 5.0 };
+    let microphone = MicrophoneSettings { device: Some("no such microphone".to_owned()), ..Default::default() };
     for driver in [
-        DriverSettings::WitMotion { device: device.clone(), baud: 9600 },
-        DriverSettings::GyMcu90640 { device: device.clone(), baud: 115_200 },
-        DriverSettings::V4l { device, width_px: 640, height_px: 480, rate_hz: 5.0, fourcc: None },
-        DriverSettings::Nokhwa { index: 99, width_px: 640, height_px: 480, rate_hz: 5.0 },
-        DriverSettings::Microphone { host: None, device: Some("no such microphone".to_owned()), sample_rate_hz: None },
+        witmotion(device.clone(), 9600),
+        gy_mcu90640(device, 115_200),
+        DriverSettings::Camera(CameraDriver::V4l(v4l)),
+        DriverSettings::Camera(CameraDriver::V4lThermal(thermal)),
+        DriverSettings::Camera(CameraDriver::V4lDepth(depth)),
+        DriverSettings::Camera(CameraDriver::Nokhwa(nokhwa)),
+        DriverSettings::Microphone(microphone),
     ] {
         let running = Running::start(driver);
         let state = running.wait_for("lost");
@@ -150,7 +167,7 @@ fn a_mute_line_leaves_a_stop_within_half_a_second() {
     let name = dir.path().join("imu");
     let _port = plug(&name);
     let device = name.to_str().unwrap().to_owned();
-    let running = Running::start(DriverSettings::WitMotion { device, baud: 115_200 });
+    let running = Running::start(witmotion(device, 115_200));
     std::thread::sleep(Duration::from_millis(50));
     let asked = crate::time::now();
     drop(running);

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType};
 
-use super::{Sample, SampleData, Sensor, SensorError};
 use crate::media::{CameraFrame, PixelFormat};
 use crate::modality::SensorId;
+use crate::sensors::settings::NokhwaSettings;
+use crate::sensors::{Sample, SampleData, Sensor, SensorError};
 use crate::time::{MonoTime, now};
 
 /// Frames that wait; a third is dropped, and the jump in the sequence tells.
@@ -31,12 +32,8 @@ pub(super) struct NokhwaCamera {
 }
 
 impl NokhwaCamera {
-    pub(super) fn open(
-        id: SensorId,
-        index: u32,
-        (width_px, height_px): (u32, u32),
-        rate_hz: f64,
-    ) -> Result<Self, SensorError> {
+    pub(super) fn open(id: SensorId, settings: &NokhwaSettings) -> Result<Self, SensorError> {
+        let NokhwaSettings { index, width_px, height_px, rate_hz } = *settings;
         let device = format!("camera {index}");
         let (sender, frames) = sync_channel(WAITING);
         let stop = Arc::new(AtomicBool::new(false));

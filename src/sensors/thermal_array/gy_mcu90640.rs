@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::serial::SerialLine;
-use super::{Sample, SampleData, Sensor, SensorError};
 use crate::media::Plane;
 use crate::modality::SensorId;
+use crate::sensors::serial::SerialLine;
+use crate::sensors::{Sample, SampleData, Sensor, SensorError, SerialPortSettings};
 use crate::time::now;
 
 const WIDTH: u32 = 32;
@@ -106,8 +106,8 @@ pub(super) struct GyMcu90640 {
 }
 
 impl GyMcu90640 {
-    pub(super) fn open(id: SensorId, device: &str, baud: u32) -> Result<Self, SensorError> {
-        let mut line = SerialLine::open(device, baud)?;
+    pub(super) fn open(id: SensorId, port: &SerialPortSettings) -> Result<Self, SensorError> {
+        let mut line = SerialLine::open(port)?;
         line.write(&SEND_BY_ITSELF)?;
         Ok(Self { id, line, parser: GyMcu90640Parser::default(), seq: 0 })
     }
@@ -130,7 +130,7 @@ impl Sensor for GyMcu90640 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::sensors) mod tests {
     use super::*;
     use proptest::prelude::*;
 

@@ -6,9 +6,9 @@
 use std::f32::consts::PI;
 use std::time::Duration;
 
-use super::serial::SerialLine;
-use super::{ImuReading, STANDARD_GRAVITY_MPS2, Sample, SampleData, Sensor, SensorError};
 use crate::modality::SensorId;
+use crate::sensors::serial::SerialLine;
+use crate::sensors::{ImuReading, STANDARD_GRAVITY_MPS2, Sample, SampleData, Sensor, SensorError, SerialPortSettings};
 use crate::time::{MonoTime, now};
 
 const PACKET_BYTES: usize = 11;
@@ -106,8 +106,8 @@ pub(super) struct WitMotion {
 }
 
 impl WitMotion {
-    pub(super) fn open(id: SensorId, device: &str, baud: u32) -> Result<Self, SensorError> {
-        Ok(Self { id, line: SerialLine::open(device, baud)?, parser: WitMotionParser::default(), seq: 0 })
+    pub(super) fn open(id: SensorId, port: &SerialPortSettings) -> Result<Self, SensorError> {
+        Ok(Self { id, line: SerialLine::open(port)?, parser: WitMotionParser::default(), seq: 0 })
     }
 }
 
@@ -135,7 +135,7 @@ impl Sensor for WitMotion {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::sensors) mod tests {
     use super::*;
     use proptest::prelude::*;
 

@@ -1,18 +1,19 @@
-//! Sensors, or the recording in their place.
+//! Sensors, one file a family, or the recording in their place.
+
+mod camera;
+mod microphone;
+mod serial;
 
 use std::path::Path;
-
-use crate::modality::SensorId;
-use crate::sensors::{DriverSettings, SensorSettings};
 
 use super::resolve::{HOP_SECS, topic_name};
 use super::section::Section;
 use super::settings::{HopSettings, ReplaySettings, SourceSettings};
+use crate::modality::SensorId;
 use crate::recording::Speed;
+use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 5] = ["v4l", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
-const SERIAL_BAUDS: [u32; 9] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000];
-const FOURCCS: [&str; 4] = ["YUYV", "MJPG", "NV12", "GREY"];
+const DRIVERS: [&str; 7] = ["v4l", "v4l_thermal", "v4l_depth", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
 
 /// `[sensors.*]` or `[replay]`.
 pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> SourceSettings {
@@ -59,51 +60,15 @@ fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
         section.forget_rest();
         return None;
     };
-    match driver {
-        "v4l" => v4l(section),
-        "nokhwa" => Some(DriverSettings::Nokhwa {
-            index: section.integer("index", 0..=63).unwrap_or(0),
-            width_px: width_px(section),
-            height_px: height_px(section),
-            rate_hz: rate_hz(section),
-        }),
-        "microphone" => Some(DriverSettings::Microphone {
-            host: section.text("host", "a sound system such as alsa").map(|(host, _)| host),
-            device: section.text("device", "a device's name").map(|(device, _)| device),
-            sample_rate_hz: section.integer("sample_rate_hz", 8000..=192_000),
-        }),
-        "witmotion" => serial(section).map(|(device, baud)| DriverSettings::WitMotion { device, baud }),
-        _ => serial(section).map(|(device, baud)| DriverSettings::GyMcu90640 { device, baud }),
-    }
-}
-
-fn v4l(section: &mut Section<'_>) -> Option<DriverSettings> {
-    let device = section.required_text("device", "a camera such as /dev/v4l/by-id/… or /dev/video0");
-    let (width_px, height_px, rate_hz) = (width_px(section), height_px(section), rate_hz(section));
-    let fourcc = section.word("fourcc", &FOURCCS).map(str::to_owned);
-    Some(DriverSettings::V4l { device: device?.0, width_px, height_px, rate_hz, fourcc })
-}
-
-// Below 32 no patch map means anything; 8192 is the largest of today's cameras.
-fn width_px(section: &mut Section<'_>) -> u32 {
-    section.integer("width_px", 32..=8192).unwrap_or(640)
-}
-
-fn height_px(section: &mut Section<'_>) -> u32 {
-    section.integer("height_px", 32..=8192).unwrap_or(480)
-}
-
-fn rate_hz(section: &mut Section<'_>) -> f64 {
-    section.number("rate_hz", 0.1..=240.0).unwrap_or(15.0)
-}
-
-fn serial(section: &mut Section<'_>) -> Option<(String, u32)> {
-    let device = section.required_text("device", "a serial port such as /dev/serial/by-id/…");
-    let baud = section.integer("baud", 1200..=4_000_000).unwrap_or(115_200);
-    if !SERIAL_BAUDS.contains(&baud) {
-        section.problem(format!("`baud` is {baud}: serial ports run at one of {SERIAL_BAUDS:?}"));
-    }
-    Some((device?.0, baud))
+    Some(match driver {
+        "v4l" => DriverSettings::Camera(camera::v4l(section)?),
+        "v4l_thermal" => DriverSettings::Camera(camera::v4l_thermal(section)?),
+        "v4l_depth" => DriverSettings::Camera(camera::v4l_depth(section)?),
+        "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
+        "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
+        "witmotion" => DriverSettings::Imu(serial::witmotion(section)?),
+        _ => DriverSettings::ThermalArray(serial::gy_mcu90640(section)?),
+    })
 }
 
 fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {

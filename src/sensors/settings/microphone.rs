@@ -1,0 +1,12 @@
+//! Microphones.
+
+/// A microphone through cpal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MicrophoneSettings {
+    /// cpal's host name (`alsa`, …); none = the platform's default.
+    pub host: Option<String>,
+    /// cpal's device id or name, such as `plughw:CARD=Webcam`; none = the default device.
+    pub device: Option<String>,
+    /// Wanted samples a second; none = what the device prefers.
+    pub sample_rate_hz: Option<u32>,
+}

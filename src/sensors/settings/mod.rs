@@ -1,0 +1,64 @@
+//! Sensors as the config resolved them: one file a family of devices.
+
+mod camera;
+mod imu;
+mod microphone;
+mod serial_port;
+mod thermal_array;
+
+pub use camera::{
+    CameraDriver, NokhwaSettings, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
+};
+pub use imu::{ImuDriver, ImuSettings};
+pub use microphone::MicrophoneSettings;
+pub use serial_port::SerialPortSettings;
+pub use thermal_array::ThermalArrayDriver;
+
+use crate::modality::{Modality, SensorId};
+
+/// A sensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SensorSettings {
+    /// Its name.
+    pub id: SensorId,
+    /// Added to every capture stamp: t_ref = t_sensor + offset (Kalibr's sign).
+    pub time_offset_ms: f64,
+    /// Which device, and how.
+    pub driver: DriverSettings,
+}
+
+/// A device and how it is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DriverSettings {
+    /// What gives frames through a camera's interface.
+    Camera(CameraDriver),
+    /// A microphone through cpal.
+    Microphone(MicrophoneSettings),
+    /// An inertial measurement unit.
+    Imu(ImuSettings),
+    /// A thermal array on a serial port.
+    ThermalArray(ThermalArrayDriver),
+}
+
+impl DriverSettings {
+    /// The sense this device serves.
+    #[must_use]
+    pub const fn modality(&self) -> Modality {
+        match self {
+            Self::Camera(camera) => camera.modality(),
+            Self::Microphone(_) => Modality::Audio,
+            Self::Imu(_) => Modality::Imu,
+            Self::ThermalArray(_) => Modality::Thermal,
+        }
+    }
+
+    /// The longest time between two deliveries of a healthy device, in seconds.
+    #[must_use]
+    pub fn period_secs(&self) -> f64 {
+        match self {
+            Self::Camera(camera) => camera.period_secs(),
+            Self::Microphone(_) | Self::Imu(_) => 0.1,
+            Self::ThermalArray(array) => array.period_secs(),
+        }
+    }
+}
