@@ -16,7 +16,7 @@ ALOOP = "/sys/bus/platform/drivers/snd_aloop"
 
 def unplugs(robot):
     """Each device goes and comes back, in the way in which its kernel driver loses devices."""
-    sh, qmp = robot.machine.sh, robot.machine.qmp
+    sh = robot.machine.sh
 
     def control(name, value):
         return lambda: sh(f"v4l2-ctl --device={FRONT} --set-ctrl={name}={value}")
@@ -44,10 +44,10 @@ def unplugs(robot):
 
     def pull_imu():
         robot.imu.speaks.clear()
-        qmp("device_del", id="imu")
+        robot.machine.pull_imu()
 
     def plug_imu():
-        qmp("device_add", driver="usb-serial", id="imu", serial="imu", chardev="imu", **{"always-plugged": True})
+        robot.machine.plug_imu()
         robot.imu.speaks.set()
 
     robot.fault("IMU's USB adapter pulled out", ["motion"], ["lost"], pull_imu, plug_imu, "imu")
@@ -135,7 +135,8 @@ def hangs(robot):
 
 def story(robot):
     """All of it, in the order in which the machine is left as it was found."""
-    robot.starts(SENSORS)
+    robot.starts(["heat"])
+    robot.plugs_in()
     agree(robot)
     before = robot.process()
     unplugs(robot)

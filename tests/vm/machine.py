@@ -15,8 +15,8 @@ from harness.waiting import Failed, free_port, wait_for
 class Machine:
     """One guest. `keeps_disk`: it writes to `folder/disk.ext4`, which outlives it, instead of to nowhere.
 
-    Devices that matter to perceptd: `ttyS1` is the socket `uart`, the USB serial adapter with the serial number `imu` is the socket
-    `imu`. Both are sockets of the same names in `folder`; the host plays the device.
+    Two serial ports, whose devices the host plays through sockets in `folder`: `ttyS1` is the socket `uart`; the socket `imu` is a USB
+    serial adapter with that serial number, once it is plugged in.
     """
 
     def __init__(self, image, share, folder, keeps_disk=False):
@@ -48,7 +48,7 @@ class Machine:
             *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-:1883", "-device", "virtio-net-pci,netdev=net"),
             *("-serial", f"file:{self.console}"),
             *("-chardev", sockets["uart"], "-device", "isa-serial,chardev=uart"),
-            *("-device", "qemu-xhci", "-chardev", sockets["imu"], "-device", "usb-serial,always-plugged=on,id=imu,serial=imu,chardev=imu"),
+            *("-device", "qemu-xhci", "-chardev", sockets["imu"]),
             *("-device", "virtio-serial-pci", "-chardev", sockets["agent"], "-device", "virtserialport,chardev=agent,name=perceptd.agent"),
             *("-qmp", f"unix:{self.socket('qmp')},server=on,wait=off"),
         ]
@@ -100,6 +100,14 @@ class Machine:
                 raise Failed(f"QEMU refused {request}: {answer['error']['desc']}")
             if "return" in answer:
                 return answer["return"]
+
+    def plug_imu(self):
+        """The USB serial adapter goes in."""
+        self.qmp("device_add", driver="usb-serial", id="imu", serial="imu", chardev="imu", **{"always-plugged": True})
+
+    def pull_imu(self):
+        """And out."""
+        self.qmp("device_del", id="imu")
 
     def ask(self, script, secs=120):
         """Runs a shell script in the guest; gives its exit code and what it printed."""

@@ -41,7 +41,7 @@ class Robot:
         self.ear = self.imu = self.heat = None
 
     def boots(self, is_new=True):
-        """Powers the machine on and its devices too; a new one gets perceptd first."""
+        """Powers the machine on, without devices but the serial port of the board; a new one gets perceptd."""
         secs = self.machine.start()
         say(f"the guest is up after {secs:.0f} s")
         self.summary["boot_secs"] = round(secs, 1)
@@ -50,8 +50,17 @@ class Robot:
         self.heat.start()
         if is_new:
             self.machine.sh("/host/install", 300)
-        self.machine.sh("/host/plug", 300)
         self.ear = Ear(self.machine.mqtt_port)
+
+    def plugs_in(self):
+        """Cameras, sound card and USB adapter go in, under a perceptd that runs; with them come their kernel modules."""
+        mark = self.ear.mark()
+        self.machine.plug_imu()
+        self.machine.sh("/host/plug", 300)
+        self.ear.await_embeddings(SENSORS, mark, BACK_SECS)
+        for sensor in SENSORS:
+            self.ear.await_sensor(sensor, ["ok"], mark, 60)
+        say("all devices were plugged in: every sense is embedded")
 
     def goes_down(self):
         """Without warning. Gives what the subscriber found wrong until then."""
@@ -68,7 +77,7 @@ class Robot:
         return self.machine.sh(f"systemctl show --property={key} --value perceptd.service")
 
     def starts(self, sensors):
-        """The unit is started; its start waits for READY. Then `sensors` are heard."""
+        """The unit is started; its start waits for READY, and not for any device. Then `sensors` are heard."""
         mark, began = self.ear.mark(), time.monotonic()
         code, printed = self.machine.ask("systemctl start perceptd.service", READY_SECS)
         if code != 0:
