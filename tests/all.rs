@@ -8,4 +8,5 @@ mod demo;
 mod mqtt;
 mod pack;
 mod parity;
+mod sources;
 mod tidy;

@@ -10,17 +10,17 @@ use crate::mqtt::{Mosquitto, listen, soon};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn config(folder: &Path, text: &str) -> std::path::PathBuf {
+pub(crate) fn config(folder: &Path, text: &str) -> std::path::PathBuf {
     let file = folder.join("perceptd.toml");
     std::fs::write(&file, text.replace("ROOT", ROOT)).unwrap();
     file
 }
 
 /// A running daemon, ended when dropped.
-struct Daemon(Option<Child>);
+pub(crate) struct Daemon(Option<Child>);
 
 impl Daemon {
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_perceptd"))
             .arg("run")
             .arg("--config")
@@ -32,7 +32,7 @@ impl Daemon {
     }
 
     /// Asks it to stop, and waits until it has.
-    fn stop(mut self) -> Output {
+    pub(crate) fn stop(mut self) -> Output {
         let child = self.0.take().unwrap();
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         child.wait_with_output().unwrap()

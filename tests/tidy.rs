@@ -55,10 +55,12 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("anyhow", &["main", "cli", "daemon"]),
+    ("base64", &["sensors"]),
     ("clap", &["main", "cli"]),
     ("cpal", &["sensors"]),
+    ("httparse", &["sensors"]),
     ("image", &["media"]),
     ("mcap", &["recording"]),
     ("memmap2", &["store"]),

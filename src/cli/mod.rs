@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod detect;
+mod devices;
 pub mod embed;
 mod record;
 mod run;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::modality::Modality;
 use crate::prompts::PartSource;
+use crate::sensors::Inventory;
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -51,6 +53,12 @@ enum Command {
     Check {
         /// The config file.
         file: PathBuf,
+    },
+    /// List cameras, microphones, serial ports and motion sensors, with a section of the config to paste for each.
+    Devices {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Embed files into the joint space; prints one JSON line per file.
     Embed {
@@ -121,6 +129,10 @@ impl Cli {
             }
             Command::Check { file } => {
                 Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
+            }
+            Command::Devices { json } => {
+                devices::devices(&Inventory::of_this_machine(), json, &mut out)?;
+                Ok(ExitCode::SUCCESS)
             }
             Command::Embed { modality, pack, files } => {
                 Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))

@@ -45,7 +45,7 @@ fn the_least_config_has_the_defaults() {
     assert_eq!(settings.pack, folder.path().join("reference"));
     let SourceSettings::Sensors(sensors) = &settings.source else { panic!() };
     assert_eq!(settings.windows.of(&sensors[0].id, Modality::Audio), 0.5);
-    let expected = DriverSettings::Microphone(MicrophoneSettings::default());
+    let expected = DriverSettings::Microphone(MicrophoneSettings { silence_secs: 60, ..Default::default() });
     assert_eq!((&sensors[0].driver, sensors[0].time_offset_ms), (&expected, 0.0));
 }
 
@@ -115,8 +115,31 @@ fn each_mistake_is_named() {
              width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
         ),
         (
+            "[sensors.c]\ndriver = 'command'\noutput = 's16le'\ncommand = []\n",
+            "line 7: sensors.c: `command` names no program",
+        ),
+        (
+            "[sensors.c]\ndriver = 'command'\noutput = 'nv12'\ncommand = ['x']\nwidth_px = 33\nheight_px = 32\n",
+            "line 7: sensors.c: frames in nv12 have even sides",
+        ),
+        (
+            "[sensors.c]\ndriver = 'command'\noutput = 's16le'\ncommand = ['x']\nchannel = 1\n",
+            "line 7: sensors.c: `channel` is 1, but there are 1, counted from 0",
+        ),
+        (
+            "[sensors.c]\ndriver = 'http_mjpeg'\nurl = 'rtsp://cam/1'\n",
+            "line 9: sensors.c.url: `rtsp://cam/1` is no http:// address (for https:// or rtsp:// let ffmpeg read it in \
+             a `command` source)",
+        ),
+        (
+            "[sensors.c]\ndriver = 'http_mjpeg'\nurl = 'http://cam'\nusername = 'me'\n",
+            "line 7: sensors.c: `username` and `password_file` go together",
+        ),
+        ("[sensors.c]\ndriver = 'folder'\n", "line 7: sensors.c: `path` is missing: a folder of JPEG or PNG pictures"),
+        (
             "[sensors.c]\n",
-            "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, microphone, witmotion, gy_mcu90640",
+            "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, folder, http_mjpeg, \
+             command, microphone, witmotion, gy_mcu90640",
         ),
         ("[replay]\nrecording = 'demo.mcap'\n", "[replay] stands in the place of [sensors]: leave one of them out"),
         (

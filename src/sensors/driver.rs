@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{DriverSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until};
+use super::{
+    DriverSettings, MicrophoneSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until,
+};
 use crate::backoff::Backoff;
 use crate::pipe;
 use crate::telemetry::{SensorCounters, SensorState};
@@ -32,14 +34,27 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
         output: &output,
         stop,
         stall_after: stall_after(&settings.driver),
+        silence_after: silence_after(&settings.driver),
+        is_silent: false,
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
     };
     life.run(|| open(settings));
 }
 
-/// How long a healthy device may be silent.
+/// How long a healthy device may be silent; for ever where nothing is overdue.
 fn stall_after(driver: &DriverSettings) -> Duration {
-    SHORTEST_STALL.max(Duration::from_secs_f64(STALL_PERIODS * driver.period_secs()))
+    let secs = STALL_PERIODS * driver.period_secs();
+    SHORTEST_STALL.max(Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX))
+}
+
+/// After how long nothing but zeros are told: a muted microphone gives them, and a sound server that lost the real one.
+fn silence_after(driver: &DriverSettings) -> Option<Duration> {
+    match driver {
+        DriverSettings::Microphone(MicrophoneSettings { silence_secs: secs @ 1.., .. }) => {
+            Some(Duration::from_secs(u64::from(*secs)))
+        }
+        _ => None,
+    }
 }
 
 struct Life<'a> {
@@ -48,6 +63,9 @@ struct Life<'a> {
     output: &'a pipe::Sender<Sample>,
     stop: &'a AtomicBool,
     stall_after: Duration,
+    silence_after: Option<Duration>,
+    /// Silence was told and is not over.
+    is_silent: bool,
     backoff: Backoff,
 }
 
@@ -55,6 +73,8 @@ struct Life<'a> {
 enum Left {
     Stop,
     Lost,
+    /// It gave zeros alone: it is opened again at once, since there is nothing to lose.
+    Silent,
 }
 
 impl Life<'_> {
@@ -62,12 +82,12 @@ impl Life<'_> {
         self.set(SensorState::Starting);
         while !self.is_stopped() {
             match open() {
-                Ok(mut device) => {
-                    if matches!(self.read(device.as_mut()), Left::Stop) {
-                        return;
-                    }
-                }
-                Err(error) => self.set(SensorState::Lost(error.to_string())),
+                Ok(mut device) => match self.read(device.as_mut()) {
+                    Left::Stop => return,
+                    Left::Lost => {}
+                    Left::Silent => continue,
+                },
+                Err(error) => self.lose(&error),
             }
             // The device is closed by now, which frees its name for the next plug.
             let wait = self.backoff.next_wait();
@@ -78,6 +98,7 @@ impl Life<'_> {
     /// Reads until the device is lost. A stall is told as such and then treated as a loss: opening anew is all that can help.
     fn read(&mut self, device: &mut dyn Sensor) -> Left {
         let mut last = now();
+        let mut silent_since = None;
         loop {
             if self.is_stopped() {
                 return Left::Stop;
@@ -87,9 +108,19 @@ impl Life<'_> {
                     last = now();
                     self.backoff.reset();
                     self.counters.count_sample(sample.arrived_at);
-                    self.set(SensorState::Ok);
+                    if is_nothing(&sample.data) {
+                        silent_since.get_or_insert(last);
+                    } else {
+                        (silent_since, self.is_silent) = (None, false);
+                    }
+                    if !self.is_silent {
+                        self.set(SensorState::Ok);
+                    }
                     if self.output.send(self.offset(sample)).is_err() {
                         return Left::Stop;
+                    }
+                    if self.is_too_long(silent_since) {
+                        return Left::Silent;
                     }
                 }
                 Ok(None) if now().nanos_since(last) > nanos(self.stall_after) => {
@@ -98,11 +129,28 @@ impl Life<'_> {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.set(SensorState::Lost(error.to_string()));
+                    self.lose(&error);
                     return Left::Lost;
                 }
             }
         }
+    }
+
+    /// Tells silence that lasts too long.
+    fn is_too_long(&mut self, silent_since: Option<MonoTime>) -> bool {
+        let (Some(since), Some(after)) = (silent_since, self.silence_after) else { return false };
+        if now() < since + after {
+            return false;
+        }
+        self.is_silent = true;
+        let why = format!("nothing but zeros for {} s: it is muted, or another device took its place", after.as_secs());
+        self.set(SensorState::Stalled(why));
+        true
+    }
+
+    fn lose(&mut self, error: &SensorError) {
+        self.is_silent = false;
+        self.set(SensorState::Lost(error.to_string()));
     }
 
     fn is_stopped(&self) -> bool {
@@ -135,6 +183,11 @@ impl Life<'_> {
     }
 }
 
+/// Sound of zeros alone, which no real microphone gives unless it is muted.
+fn is_nothing(data: &SampleData) -> bool {
+    matches!(data, SampleData::Audio { samples, .. } if samples.iter().all(|value| *value == 0.0))
+}
+
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -146,7 +199,7 @@ mod tests {
     use super::*;
     use crate::modality::SensorId;
     use crate::pipe::{Received, WhenFull, bounded};
-    use crate::sensors::{CameraDriver, MicrophoneSettings, NokhwaSettings};
+    use crate::sensors::{CameraDriver, NokhwaSettings};
 
     /// Gives `left` samples and is lost then.
     struct Flaky {
@@ -157,11 +210,25 @@ mod tests {
         fn next(&mut self, _: Duration) -> Result<Option<Sample>, SensorError> {
             let lost = || SensorError::Lost { device: "flaky".to_owned(), why: "unplugged".to_owned() };
             self.left = self.left.checked_sub(1).ok_or_else(lost)?;
-            let data = SampleData::Audio { sample_rate_hz: 16_000, samples: vec![0.0] };
-            let stamp = MonoTime::from_nanos(1_000_000_000);
-            let sensor = SensorId::new("mic").unwrap();
-            Ok(Some(Sample { sensor, captured_at: stamp, arrived_at: stamp, seq: 0, data }))
+            Ok(Some(sound(0.5)))
         }
+    }
+
+    /// Gives nothing but zeros, until someone speaks.
+    struct Muted<'a> {
+        speaks: &'a AtomicBool,
+    }
+
+    impl Sensor for Muted<'_> {
+        fn next(&mut self, _: Duration) -> Result<Option<Sample>, SensorError> {
+            Ok(Some(sound(if self.speaks.load(Ordering::Relaxed) { 0.5 } else { 0.0 })))
+        }
+    }
+
+    fn sound(value: f32) -> Sample {
+        let data = SampleData::Audio { sample_rate_hz: 16_000, samples: vec![0.0, value] };
+        let stamp = MonoTime::from_nanos(1_000_000_000);
+        Sample { sensor: SensorId::new("mic").unwrap(), captured_at: stamp, arrived_at: stamp, seq: 0, data }
     }
 
     /// Never gives anything.
@@ -183,8 +250,17 @@ mod tests {
         let (output, receiver) =
             bounded(NonZeroUsize::new(64).unwrap(), WhenFull::DropOldest, Box::new(|_: &Sample| {}));
         let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2), 1);
-        let stall_after = Duration::ZERO;
-        Life { settings: &settings, counters: &counters, output: &output, stop, stall_after, backoff }.run(open);
+        let life = Life {
+            settings: &settings,
+            counters: &counters,
+            output: &output,
+            stop,
+            stall_after: Duration::ZERO,
+            silence_after: Some(Duration::from_millis(1)),
+            is_silent: false,
+            backoff,
+        };
+        life.run(open);
         let mut got = 0;
         while let Received::Item(sample) = receiver.recv(Duration::ZERO) {
             assert_eq!(sample.captured_at, MonoTime::from_nanos(975_000_000));
@@ -229,6 +305,26 @@ mod tests {
         );
         assert_eq!(got, 0);
         assert_eq!(counters.read().state.name(), "stalled");
+    }
+
+    #[test]
+    fn zeros_alone_are_told_and_the_device_opened_again_without_a_wait() {
+        static SPEAKS: AtomicBool = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
+        let mut opened = 0;
+        let (counters, _) = lived(
+            || {
+                opened += 1;
+                stop.store(opened == 3, Ordering::Relaxed);
+                Ok(Box::new(Muted { speaks: &SPEAKS }))
+            },
+            &stop,
+        );
+        let state = counters.read().state;
+        assert!(state.name() == "stalled" && state.reason().starts_with("nothing but zeros"), "{state:?}");
+        SPEAKS.store(true, Ordering::Relaxed);
+        let mut device = Muted { speaks: &SPEAKS };
+        assert!(!is_nothing(&device.next(Duration::ZERO).unwrap().unwrap().data));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! As a system service there is no user's PulseAudio or PipeWire: name an ALSA device such as `plughw:CARD=Webcam`. The callback neither
 //! allocates, locks nor logs: it copies into fixed blocks of a ring (a bounded std channel, whose sending side takes no lock while nobody
-//! sleeps on the other) and counts. Channel 0 is taken. Resampling is the windows' work.
+//! sleeps on the other) and counts. One channel is taken, none mixed: channels of an array differ in phase, and the first is the processed
+//! one where there is such a thing. Resampling is the windows' work.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +14,9 @@ use std::time::Duration;
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{BufferSize, ErrorKind, FromSample, SampleFormat, SizedSample, SupportedBufferSize, SupportedStreamConfig};
 
+use super::holder::busy;
 use super::sample_clock::{BlockTimes, SampleClock};
+use super::settings::MicrophoneSettings;
 use super::{Sample, SampleData, Sensor, SensorError};
 use crate::modality::SensorId;
 use crate::time::now;
@@ -27,8 +31,8 @@ const RING_BLOCKS: usize = 128;
 /// machine whose cores are busy with inference loses sound (at 20 ms, three times a second in an emulated machine).
 const CALLBACKS_PER_SEC: u32 = 20;
 
-/// How often the ring is looked at. Nobody sleeps on it, so the callback never has to wake anyone.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often the ring is looked at: once a callback. Nobody sleeps on it, so the callback never has to wake anyone.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// After this a stream that gives neither data nor hang-up reports an error (devices that die without HUP).
 const STREAM_TIMEOUT: Duration = Duration::from_millis(500);
@@ -47,6 +51,30 @@ struct Told {
     overruns: AtomicU64,
 }
 
+impl Told {
+    /// What the error callback does. A stream that died calls it without end on some systems (POLLERR of ALSA's pulse plugin).
+    fn on_error(&self, kind: ErrorKind) {
+        match kind {
+            ErrorKind::Xrun => {
+                self.overruns.fetch_add(1, Ordering::Relaxed);
+            }
+            // The default device was changed: the stream goes on with the new one.
+            ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged => {}
+            kind => {
+                self.failure.get_or_init(|| kind);
+            }
+        }
+    }
+}
+
+/// Where the callbacks put what they have.
+struct Feed {
+    ring: SyncSender<Block>,
+    told: Arc<Told>,
+    /// The channel that is taken.
+    channel: usize,
+}
+
 pub(super) struct Microphone {
     id: SensorId,
     device: String,
@@ -60,16 +88,17 @@ pub(super) struct Microphone {
 }
 
 impl Microphone {
-    pub(super) fn open(
-        id: SensorId,
-        host: Option<&str>,
-        wanted: Option<&str>,
-        sample_rate_hz: Option<u32>,
-    ) -> Result<Self, SensorError> {
+    pub(super) fn open(id: SensorId, settings: &MicrophoneSettings) -> Result<Self, SensorError> {
+        let wanted = settings.device.as_deref();
         let name = wanted.unwrap_or("default microphone").to_owned();
         let lost = |why: String| SensorError::Lost { device: name.clone(), why };
-        let device = find_device(&find_host(host).map_err(lost)?, wanted).map_err(lost)?;
-        let supported = choose_config(&device, sample_rate_hz, &name)?;
+        let unsupported = |why: String| SensorError::Unsupported { device: name.clone(), why };
+        let device = find_device(&find_host(settings.host.as_deref()).map_err(lost)?, wanted).map_err(lost)?;
+        let supported = choose_config(&device, settings, &name)?;
+        if settings.channel >= supported.channels() {
+            let why = format!("no channel {}; it has {}, counted from 0", settings.channel, supported.channels());
+            return Err(unsupported(why));
+        }
         let mut config = supported.config();
         if let SupportedBufferSize::Range { min, max } = supported.buffer_size() {
             let frames = config.sample_rate / CALLBACKS_PER_SEC;
@@ -77,13 +106,13 @@ impl Microphone {
         }
         let (ring_end, ring) = sync_channel(RING_BLOCKS);
         let told = Arc::new(Told::default());
-        let stream = build(&device, supported.sample_format(), config, &ring_end, &told)
+        let feed = Feed { ring: ring_end, told: Arc::clone(&told), channel: usize::from(settings.channel) };
+        let stream = build(&device, supported.sample_format(), config, &feed)
             .and_then(|stream| stream.play().map(|()| stream))
             .map_err(|error| match error.kind() {
-                ErrorKind::UnsupportedConfig => {
-                    SensorError::Unsupported { device: name.clone(), why: error.to_string() }
-                }
-                _ => SensorError::Lost { device: name.clone(), why: error.to_string() },
+                ErrorKind::UnsupportedConfig => unsupported(error.to_string()),
+                ErrorKind::DeviceBusy => lost(busy_in_words(&name)),
+                _ => lost(error.to_string()),
             })?;
         let sample_rate_hz = config.sample_rate;
         let clock = SampleClock::new(sample_rate_hz);
@@ -130,6 +159,18 @@ impl Drop for Microphone {
     }
 }
 
+/// Who holds the capture device behind an ALSA name such as `plughw:CARD=Webcam,DEV=0`.
+fn busy_in_words(name: &str) -> String {
+    let part = |key: &str| name.split([':', ',']).find_map(|part| part.strip_prefix(key));
+    // `/proc/asound/Webcam` is a link to `card1`; a number stands for itself.
+    let card = part("CARD=").map(|card| match std::fs::read_link(Path::new("/proc/asound").join(card)) {
+        Ok(target) => target.to_string_lossy().trim_start_matches("card").to_owned(),
+        Err(_) => card.to_owned(),
+    });
+    let node = card.map(|card| format!("/dev/snd/pcmC{card}D{}c", part("DEV=").unwrap_or("0")));
+    busy(Path::new(node.as_deref().unwrap_or_default()))
+}
+
 fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
     let Some(wanted) = wanted else { return Ok(cpal::default_host()) };
     let all = cpal::available_hosts();
@@ -162,11 +203,14 @@ fn find_device(host: &cpal::Host, wanted: Option<&str>) -> Result<cpal::Device, 
 /// The wanted rate in the simplest format that offers it, or what the device prefers.
 fn choose_config(
     device: &cpal::Device,
-    sample_rate_hz: Option<u32>,
+    settings: &MicrophoneSettings,
     name: &str,
 ) -> Result<SupportedStreamConfig, SensorError> {
-    let lost = |error: cpal::Error| SensorError::Lost { device: name.to_owned(), why: error.to_string() };
-    let Some(rate) = sample_rate_hz else { return device.default_input_config().map_err(lost) };
+    let lost = |error: cpal::Error| {
+        let why = if error.kind() == ErrorKind::DeviceBusy { busy_in_words(name) } else { error.to_string() };
+        SensorError::Lost { device: name.to_owned(), why }
+    };
+    let Some(rate) = settings.sample_rate_hz else { return device.default_input_config().map_err(lost) };
     let offers: Vec<_> = device.supported_input_configs().map_err(lost)?.collect();
     let simplicity = |format: SampleFormat| match format {
         SampleFormat::I16 => 0,
@@ -177,7 +221,10 @@ fn choose_config(
     let best = offers
         .iter()
         .filter_map(|offer| offer.try_with_sample_rate(rate))
-        .min_by_key(|config| (simplicity(config.sample_format()), config.channels()));
+        // Of few channels the wanted one must be among.
+        .min_by_key(|config| {
+            (config.channels() <= settings.channel, simplicity(config.sample_format()), config.channels())
+        });
     best.ok_or_else(|| {
         let mut ranges: Vec<String> = offers
             .iter()
@@ -193,15 +240,14 @@ fn build(
     device: &cpal::Device,
     format: SampleFormat,
     config: cpal::StreamConfig,
-    ring: &SyncSender<Block>,
-    told: &Arc<Told>,
+    feed: &Feed,
 ) -> Result<cpal::Stream, cpal::Error> {
     match format {
-        SampleFormat::I16 => stream::<i16>(device, config, ring, told),
-        SampleFormat::U16 => stream::<u16>(device, config, ring, told),
-        SampleFormat::I32 => stream::<i32>(device, config, ring, told),
-        SampleFormat::U8 => stream::<u8>(device, config, ring, told),
-        SampleFormat::F32 => stream::<f32>(device, config, ring, told),
+        SampleFormat::I16 => stream::<i16>(device, config, feed),
+        SampleFormat::U16 => stream::<u16>(device, config, feed),
+        SampleFormat::I32 => stream::<i32>(device, config, feed),
+        SampleFormat::U8 => stream::<u8>(device, config, feed),
+        SampleFormat::F32 => stream::<f32>(device, config, feed),
         other => Err(cpal::Error::with_message(
             ErrorKind::UnsupportedConfig,
             format!("samples of kind {other} are not read; use i16, i32, u8, u16 or f32 (ALSA: a plughw device)"),
@@ -212,14 +258,13 @@ fn build(
 fn stream<T: SizedSample>(
     device: &cpal::Device,
     config: cpal::StreamConfig,
-    ring: &SyncSender<Block>,
-    told: &Arc<Told>,
+    feed: &Feed,
 ) -> Result<cpal::Stream, cpal::Error>
 where
     f32: FromSample<T>,
 {
-    let (ring, data_told, error_told) = (ring.clone(), Arc::clone(told), Arc::clone(told));
-    let channels = usize::from(config.channels.max(1));
+    let (ring, data_told, error_told) = (feed.ring.clone(), Arc::clone(&feed.told), Arc::clone(&feed.told));
+    let (channels, channel) = (usize::from(config.channels.max(1)), feed.channel);
     let nanos_per_sample = 1e9 / f64::from(config.sample_rate.max(1));
     let mut sample = 0u64;
     let on_data = move |data: &[T], info: &cpal::InputCallbackInfo| {
@@ -230,7 +275,7 @@ where
             let samples = (piece.len() / channels) as u32;
             let times = BlockTimes { first_sample: sample, samples, handed_over, stream_callback, stream_capture };
             let mut block = Block { times, len: 0, values: [0.0; BLOCK_SAMPLES] };
-            for (place, value) in block.values.iter_mut().zip(piece.iter().step_by(channels)) {
+            for (place, value) in block.values.iter_mut().zip(piece.iter().skip(channel).step_by(channels)) {
                 *place = f32::from_sample_(*value);
                 block.len += 1;
             }
@@ -240,14 +285,34 @@ where
             }
         }
     };
-    let on_error = move |error: cpal::Error| match error.kind() {
-        ErrorKind::Xrun => {
-            error_told.overruns.fetch_add(1, Ordering::Relaxed);
-        }
-        ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged => {}
-        kind => {
-            error_told.failure.get_or_init(|| kind);
-        }
-    };
+    let on_error = move |error: cpal::Error| error_told.on_error(error.kind());
     device.build_input_stream(config, on_data, on_error, Some(STREAM_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_errors_is_one_loss() {
+        let told = Told::default();
+        told.on_error(ErrorKind::Xrun);
+        told.on_error(ErrorKind::RealtimeDenied);
+        told.on_error(ErrorKind::DeviceChanged);
+        assert_eq!(told.failure.get(), None);
+        // What a dead sound server was seen to do in three seconds.
+        for _ in 0..770_956 {
+            told.on_error(ErrorKind::DeviceNotAvailable);
+            told.on_error(ErrorKind::BackendError);
+        }
+        assert_eq!(told.failure.get(), Some(&ErrorKind::DeviceNotAvailable));
+        assert_eq!(told.overruns.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_busy_device_is_told_as_such() {
+        for name in ["plughw:CARD=7,DEV=0", "default microphone", "hw:CARD=None"] {
+            assert_eq!(busy_in_words(name), "busy: another program holds it");
+        }
+    }
 }

@@ -63,7 +63,12 @@ fn a_tone_is_recorded_through_alsa() {
 
 fn read_tone() {
     let (host, device) = (Some("alsa".to_owned()), Some("tone".to_owned()));
-    let driver = DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz: Some(RATE_HZ) });
+    let driver = DriverSettings::Microphone(MicrophoneSettings {
+        host,
+        device,
+        sample_rate_hz: Some(RATE_HZ),
+        ..Default::default()
+    });
     let settings = SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: 0.0, driver };
     let mut microphone = open(&settings).unwrap();
     let (mut values, mut stamps) = (Vec::new(), Vec::new());

@@ -8,6 +8,7 @@ mod camera;
 mod driver;
 mod holder;
 mod imu;
+mod inventory;
 mod microphone;
 #[cfg(test)]
 mod microphone_tests;
@@ -15,6 +16,7 @@ mod pace;
 mod sample_clock;
 mod serial;
 mod settings;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod thermal_array;
@@ -22,12 +24,15 @@ mod thermal_array;
 pub use camera::{Offer, SizeOffer, depth_frame, thermal_frame};
 pub use driver::run;
 pub use imu::{WitMotionParser, WitMotionReading};
+pub use inventory::{FoundCamera, FoundIio, FoundMicrophone, FoundSerialPort, Inventory};
 pub use pace::pause_until;
 pub use settings::{
-    CameraDriver, DriverSettings, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, SensorSettings,
-    SerialPortSettings, ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings,
-    VideoNodeSettings,
+    BadHttpUrl, CameraDriver, CommandOutput, CommandSettings, DriverSettings, FolderOrder, FolderSettings,
+    HttpMjpegSettings, HttpUrl, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, PcmEncoding, RawLayout,
+    SensorSettings, SerialPortSettings, StreamDriver, ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings,
+    V4lThermalSettings, VideoNodeSettings,
 };
+pub use stream::{ChunkedBody, JpegSplitter, PcmSplitter};
 pub use thermal_array::{GyMcu90640Parser, ThermalFrame};
 
 use std::time::Duration;
@@ -137,9 +142,8 @@ pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
     match &settings.driver {
         DriverSettings::Camera(camera) => camera::open(id, camera),
-        DriverSettings::Microphone(MicrophoneSettings { host, device, sample_rate_hz }) => {
-            Ok(Box::new(microphone::Microphone::open(id, host.as_deref(), device.as_deref(), *sample_rate_hz)?))
-        }
+        DriverSettings::Stream(stream) => stream::open(id, stream),
+        DriverSettings::Microphone(settings) => Ok(Box::new(microphone::Microphone::open(id, settings)?)),
         DriverSettings::Imu(imu) => imu::open(id, imu),
         DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
     }

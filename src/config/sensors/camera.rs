@@ -30,13 +30,18 @@ pub(super) fn v4l_thermal(section: &mut Section<'_>) -> Option<CameraDriver> {
         let is_radiometric = section.flag("radiometric").unwrap_or(true);
         ThermalLayout::Y16 { telemetry_rows, kelvin_per_step: is_radiometric.then_some(kelvin_per_step) }
     };
+    let valid_celsius = celsius_range(section);
+    Some(CameraDriver::V4lThermal(V4lThermalSettings { node: node?, layout, valid_celsius }))
+}
+
+/// `min_celsius` and `max_celsius`.
+pub(super) fn celsius_range(section: &mut Section<'_>) -> [f32; 2] {
     let [low, high] = ["min_celsius", "max_celsius"].map(|key| section.number(key, -273.15..=3000.0));
     let [low, high] = [low.unwrap_or(USUAL_CELSIUS[0]), high.unwrap_or(USUAL_CELSIUS[1])];
     if low >= high {
         section.problem(format!("`min_celsius`, {low}, is not below `max_celsius`, {high}"));
     }
-    let valid_celsius = [low as f32, high as f32];
-    Some(CameraDriver::V4lThermal(V4lThermalSettings { node: node?, layout, valid_celsius }))
+    [low as f32, high as f32]
 }
 
 pub(super) fn v4l_depth(section: &mut Section<'_>) -> Option<CameraDriver> {
@@ -63,12 +68,12 @@ fn node(section: &mut Section<'_>, usual_size_px: (u32, u32), usual_rate_hz: f64
 }
 
 /// What nearly every camera can do.
-pub(super) const USUAL_SIZE_PX: (u32, u32) = (640, 480);
-pub(super) const USUAL_RATE_HZ: f64 = 15.0;
+const USUAL_SIZE_PX: (u32, u32) = (640, 480);
+const USUAL_RATE_HZ: f64 = 15.0;
 
 /// `width_px` and `height_px`. Below 32 no patch map means anything (the smallest thermal arrays are just that wide); 8192 is the
 /// largest of today's cameras.
-pub(super) fn size_px(section: &mut Section<'_>, usual: (u32, u32)) -> (u32, u32) {
+fn size_px(section: &mut Section<'_>, usual: (u32, u32)) -> (u32, u32) {
     let width_px = section.integer("width_px", 32..=8192).unwrap_or(usual.0);
     (width_px, section.integer("height_px", 24..=8192).unwrap_or(usual.1))
 }

@@ -3,6 +3,7 @@
 mod camera;
 mod microphone;
 mod serial;
+mod stream;
 
 use std::path::Path;
 
@@ -13,7 +14,18 @@ use crate::modality::SensorId;
 use crate::recording::Speed;
 use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 7] = ["v4l", "v4l_thermal", "v4l_depth", "nokhwa", "microphone", "witmotion", "gy_mcu90640"];
+const DRIVERS: [&str; 10] = [
+    "v4l",
+    "v4l_thermal",
+    "v4l_depth",
+    "nokhwa",
+    "folder",
+    "http_mjpeg",
+    "command",
+    "microphone",
+    "witmotion",
+    "gy_mcu90640",
+];
 
 /// `[sensors.*]` or `[replay]`.
 pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> SourceSettings {
@@ -21,7 +33,7 @@ pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSet
     if has_sensors && has_replay {
         file.problem("[replay] stands in the place of [sensors]: leave one of them out");
     }
-    let sensors = sensors(file, windows);
+    let sensors = sensors(file, folder, windows);
     let mut replay_section = file.section("replay");
     if has_replay {
         return SourceSettings::Replay(replay(&mut replay_section, folder));
@@ -32,7 +44,7 @@ pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSet
     SourceSettings::Sensors(sensors)
 }
 
-fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> Vec<SensorSettings> {
+fn sensors(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> Vec<SensorSettings> {
     let mut sensors = Vec::new();
     for (name, mut section) in file.named_sections("sensors") {
         let id = SensorId::new(&name);
@@ -41,7 +53,7 @@ fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> Vec<SensorSetti
         }
         let hop_secs = section.number("hop_secs", HOP_SECS);
         let time_offset_ms = section.number("time_offset_ms", -10_000.0..=10_000.0).unwrap_or(0.0);
-        let driver = driver(&mut section);
+        let driver = driver(&mut section, folder);
         if let (Ok(id), Some(driver)) = (id, driver) {
             if let Some(hop_secs) = hop_secs {
                 windows.by_sensor_secs.insert(id.clone(), hop_secs);
@@ -52,7 +64,7 @@ fn sensors(file: &mut Section<'_>, windows: &mut HopSettings) -> Vec<SensorSetti
     sensors
 }
 
-fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
+fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {
     if !section.has("driver") {
         section.missing("driver", &format!("one of {}", DRIVERS.join(", ")));
     }
@@ -65,6 +77,9 @@ fn driver(section: &mut Section<'_>) -> Option<DriverSettings> {
         "v4l_thermal" => DriverSettings::Camera(camera::v4l_thermal(section)?),
         "v4l_depth" => DriverSettings::Camera(camera::v4l_depth(section)?),
         "nokhwa" => DriverSettings::Camera(camera::nokhwa(section)),
+        "folder" => DriverSettings::Stream(stream::folder(section, folder)?),
+        "http_mjpeg" => DriverSettings::Stream(stream::http_mjpeg(section, folder)?),
+        "command" => DriverSettings::Stream(stream::command(section)?),
         "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
         "witmotion" => DriverSettings::Imu(serial::witmotion(section)?),
         _ => DriverSettings::ThermalArray(serial::gy_mcu90640(section)?),

@@ -8,7 +8,8 @@ mod video_node;
 
 pub use depth::depth_frame;
 pub use thermal::thermal_frame;
-pub use video_node::{Offer, SizeOffer, offers};
+pub(super) use video_node::offers;
+pub use video_node::{Offer, SizeOffer};
 
 use super::settings::CameraDriver;
 use super::{Sensor, SensorError};

@@ -22,7 +22,8 @@ use crate::sensors::SensorError;
 use crate::sensors::holder::busy;
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
-pub use offers::{Offer, SizeOffer, offers};
+pub(in crate::sensors) use offers::offers;
+pub use offers::{Offer, SizeOffer};
 
 const BUFFERS: u32 = 4;
 

@@ -1,17 +1,24 @@
 //! Sensors as the config resolved them: one file a family of devices.
 
 mod camera;
+mod http_url;
 mod imu;
 mod microphone;
 mod serial_port;
+mod stream;
 mod thermal_array;
 
 pub use camera::{
     CameraDriver, NokhwaSettings, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
 };
+pub use http_url::{BadHttpUrl, HttpUrl};
 pub use imu::{ImuDriver, ImuSettings};
 pub use microphone::MicrophoneSettings;
 pub use serial_port::SerialPortSettings;
+pub use stream::{
+    CommandOutput, CommandSettings, FolderOrder, FolderSettings, HttpMjpegSettings, PcmEncoding, RawLayout,
+    StreamDriver,
+};
 pub use thermal_array::ThermalArrayDriver;
 
 use crate::modality::{Modality, SensorId};
@@ -32,6 +39,8 @@ pub struct SensorSettings {
 pub enum DriverSettings {
     /// What gives frames through a camera's interface.
     Camera(CameraDriver),
+    /// A folder, a network camera or a program.
+    Stream(StreamDriver),
     /// A microphone through cpal.
     Microphone(MicrophoneSettings),
     /// An inertial measurement unit.
@@ -46,17 +55,19 @@ impl DriverSettings {
     pub const fn modality(&self) -> Modality {
         match self {
             Self::Camera(camera) => camera.modality(),
+            Self::Stream(stream) => stream.modality(),
             Self::Microphone(_) => Modality::Audio,
             Self::Imu(_) => Modality::Imu,
             Self::ThermalArray(_) => Modality::Thermal,
         }
     }
 
-    /// The longest time between two deliveries of a healthy device, in seconds.
+    /// The longest time between two deliveries of a healthy device, in seconds; infinite where nothing is overdue.
     #[must_use]
     pub fn period_secs(&self) -> f64 {
         match self {
             Self::Camera(camera) => camera.period_secs(),
+            Self::Stream(stream) => stream.period_secs(),
             Self::Microphone(_) | Self::Imu(_) => 0.1,
             Self::ThermalArray(array) => array.period_secs(),
         }

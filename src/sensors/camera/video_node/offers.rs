@@ -29,7 +29,7 @@ pub struct SizeOffer {
 }
 
 /// Everything that a node offers for capture; empty for one that captures nothing.
-pub fn offers(node: &str) -> std::io::Result<Vec<Offer>> {
+pub(in crate::sensors) fn offers(node: &str) -> std::io::Result<Vec<Offer>> {
     let node = Device::with_path(node)?;
     let of_layout = |code: Code| {
         let sizes = node.enum_framesizes(FourCC::new(&code)).unwrap_or_default();

@@ -1,0 +1,218 @@
+//! A program as a camera, a thermal or depth camera or a microphone: what it writes to its standard output is taken apart here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::jpeg_splitter::JpegSplitter;
+use super::pcm::PcmSplitter;
+use super::program::Program;
+use crate::media::{CameraFrame, PixelFormat};
+use crate::modality::SensorId;
+use crate::sensors::camera::{depth_frame, thermal_frame};
+use crate::sensors::sample_clock::{BlockTimes, SampleClock};
+use crate::sensors::settings::{CommandOutput, CommandSettings, RawLayout};
+use crate::sensors::{Sample, SampleData, Sensor, SensorError};
+use crate::time::{MonoTime, now};
+
+pub(super) struct Command {
+    id: SensorId,
+    program: Program,
+    output: Output,
+    waiting: VecDeque<(MonoTime, SampleData)>,
+    seq: u64,
+}
+
+/// What the program writes, and what of it is not whole yet.
+enum Output {
+    Mjpeg(JpegSplitter),
+    Frames(FrameSplitter),
+    Pcm { splitter: PcmSplitter, clock: SampleClock, sample_rate_hz: u32, samples: u64 },
+}
+
+impl Command {
+    pub(super) fn start(id: SensorId, settings: &CommandSettings) -> Result<Self, SensorError> {
+        let output = match settings.output {
+            CommandOutput::Mjpeg { .. } => Output::Mjpeg(JpegSplitter::default()),
+            CommandOutput::Frames { layout, width_px, height_px, .. } => {
+                Output::Frames(FrameSplitter::new(layout, (width_px, height_px)))
+            }
+            CommandOutput::Pcm { encoding, sample_rate_hz, channels, channel } => Output::Pcm {
+                splitter: PcmSplitter::new(encoding, channels, channel),
+                clock: SampleClock::new(sample_rate_hz),
+                sample_rate_hz,
+                samples: 0,
+            },
+        };
+        let program = Program::start(&id, &settings.command)?;
+        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0 })
+    }
+
+    fn take(&mut self, arrived_at: MonoTime, bytes: &[u8]) {
+        let waiting = &mut self.waiting;
+        match &mut self.output {
+            Output::Mjpeg(splitter) => splitter.push(bytes, arrived_at, |began_at, picture| {
+                // Its size is read where it is decoded.
+                let frame = CameraFrame { width: 0, height: 0, format: PixelFormat::Jpeg, bytes: picture.into() };
+                waiting.push_back((began_at, SampleData::Image(frame)));
+            }),
+            Output::Frames(splitter) => {
+                splitter.push(bytes, arrived_at, |began_at, data| waiting.push_back((began_at, data)));
+            }
+            Output::Pcm { splitter, clock, sample_rate_hz, samples } => {
+                let values = splitter.push(bytes);
+                if values.is_empty() {
+                    return;
+                }
+                let nanos = (values.len() as f64 * 1e9 / f64::from(*sample_rate_hz)) as i64;
+                // The last sample was true when it was written, as far as anyone can tell.
+                let captured_at = clock.stamp(BlockTimes {
+                    first_sample: *samples,
+                    samples: u32::try_from(values.len()).unwrap_or(u32::MAX),
+                    handed_over: arrived_at,
+                    stream_callback: arrived_at.nanos(),
+                    stream_capture: arrived_at.shifted(-nanos).nanos(),
+                });
+                *samples += values.len() as u64;
+                let data = SampleData::Audio { sample_rate_hz: *sample_rate_hz, samples: values };
+                waiting.push_back((captured_at, data));
+            }
+        }
+    }
+}
+
+impl Sensor for Command {
+    fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError> {
+        let deadline = now() + timeout;
+        while self.waiting.is_empty() {
+            let left = u64::try_from(deadline.nanos_since(now())).unwrap_or(0);
+            let Some((arrived_at, bytes)) = self.program.read(Duration::from_nanos(left))? else { return Ok(None) };
+            self.take(arrived_at, &bytes);
+            // A program may write for ever what never becomes a frame.
+            if self.waiting.is_empty() && now() >= deadline {
+                return Ok(None);
+            }
+        }
+        let Some((captured_at, data)) = self.waiting.pop_front() else { return Ok(None) };
+        self.seq += 1;
+        Ok(Some(Sample { sensor: self.id.clone(), captured_at, arrived_at: now(), seq: self.seq - 1, data }))
+    }
+}
+
+/// Cuts raw frames of one size.
+struct FrameSplitter {
+    layout: RawLayout,
+    size: (u32, u32),
+    bytes: usize,
+    frame: Vec<u8>,
+    began_at: MonoTime,
+}
+
+impl FrameSplitter {
+    fn new(layout: RawLayout, size: (u32, u32)) -> Self {
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        let bytes = match layout {
+            RawLayout::Rgb24 => width * height * 3,
+            RawLayout::Grey8 => width * height,
+            RawLayout::Nv12 => width * (height + height.div_ceil(2)),
+            RawLayout::Yuyv | RawLayout::Thermal(..) | RawLayout::Depth(_) => width * height * 2,
+        };
+        Self { layout, size, bytes: bytes.max(1), frame: Vec::new(), began_at: MonoTime::default() }
+    }
+
+    fn push(&mut self, mut bytes: &[u8], at: MonoTime, mut found: impl FnMut(MonoTime, SampleData)) {
+        while !bytes.is_empty() {
+            if self.frame.is_empty() {
+                self.began_at = at;
+            }
+            let (piece, rest) = bytes.split_at((self.bytes - self.frame.len()).min(bytes.len()));
+            self.frame.extend_from_slice(piece);
+            bytes = rest;
+            if self.frame.len() == self.bytes {
+                let frame = std::mem::take(&mut self.frame);
+                if let Some(data) = self.meaning(&frame) {
+                    found(self.began_at, data);
+                }
+            }
+        }
+    }
+
+    fn meaning(&self, frame: &[u8]) -> Option<SampleData> {
+        let format = match self.layout {
+            RawLayout::Thermal(layout, valid_celsius) => {
+                return thermal_frame(frame, layout, self.size, valid_celsius).map(SampleData::Thermal);
+            }
+            RawLayout::Depth(metres_per_step) => {
+                return depth_frame(frame, self.size, metres_per_step).map(SampleData::Depth);
+            }
+            RawLayout::Rgb24 => PixelFormat::Rgb8,
+            RawLayout::Grey8 => PixelFormat::Grey8,
+            RawLayout::Yuyv => PixelFormat::Yuyv,
+            RawLayout::Nv12 => PixelFormat::Nv12,
+        };
+        let (width, height) = self.size;
+        Some(SampleData::Image(CameraFrame { width, height, format, bytes: frame.into() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensors::settings::{PcmEncoding, ThermalLayout};
+
+    fn first(script: &str, output: CommandOutput) -> Result<Sample, SensorError> {
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let mut device = Command::start(SensorId::new("s").unwrap(), &CommandSettings { command, output }).unwrap();
+        let deadline = now() + Duration::from_secs(20);
+        loop {
+            if let Some(sample) = device.next(Duration::from_millis(100))? {
+                return Ok(sample);
+            }
+            assert!(now() < deadline);
+        }
+    }
+
+    fn frames(layout: RawLayout) -> CommandOutput {
+        CommandOutput::Frames { layout, width_px: 2, height_px: 2, rate_hz: 5.0 }
+    }
+
+    #[test]
+    fn raw_frames_are_cut_by_their_size() {
+        let sample = first("printf 'RGBrgbXYZxyz...'", frames(RawLayout::Rgb24)).unwrap();
+        let SampleData::Image(frame) = sample.data else { panic!() };
+        assert_eq!((frame.width, &*frame.bytes), (2, &b"RGBrgbXYZxyz"[..]));
+        let celsius =
+            RawLayout::Thermal(ThermalLayout::Y16 { telemetry_rows: 0, kelvin_per_step: Some(0.01) }, [-40.0, 300.0]);
+        // 0x7283 = 29315 = 20 °C.
+        let sample = first(r"printf '\203\162\203\162\203\162\0\0'", frames(celsius)).unwrap();
+        let SampleData::Thermal(plane) = sample.data else { panic!() };
+        assert!(plane.values[..3] == [20.0; 3] && plane.values[3].is_nan());
+        let sample = first(r"printf '\350\003\0\0\350\003\350\003'", frames(RawLayout::Depth(0.001))).unwrap();
+        let SampleData::Depth(plane) = sample.data else { panic!() };
+        assert!(plane.values[0] == 1.0 && plane.values[1].is_nan());
+    }
+
+    #[test]
+    fn sound_is_stamped_before_it_arrived() {
+        let pcm = |channels, channel| CommandOutput::Pcm {
+            encoding: PcmEncoding::S16Le,
+            sample_rate_hz: 8000,
+            channels,
+            channel,
+        };
+        let sample = first(r"head -c 3200 /dev/zero", pcm(2, 1)).unwrap();
+        let SampleData::Audio { sample_rate_hz: 8000, samples } = sample.data else { panic!() };
+        let nanos = sample.arrived_at.nanos_since(sample.captured_at);
+        assert!(nanos as f64 >= samples.len() as f64 / 8000.0 * 1e9, "{nanos} ns for {} samples", samples.len());
+    }
+
+    #[test]
+    fn a_program_that_writes_nonsense_gives_no_picture_and_holds_nobody_up() {
+        let command = ["cat", "/dev/zero"].map(str::to_owned).to_vec();
+        let settings = CommandSettings { command, output: CommandOutput::Mjpeg { rate_hz: 5.0 } };
+        let mut device = Command::start(SensorId::new("s").unwrap(), &settings).unwrap();
+        for _ in 0..5 {
+            assert_eq!(device.next(Duration::from_millis(20)).unwrap(), None);
+        }
+        assert!(first("echo nothing", CommandOutput::Mjpeg { rate_hz: 5.0 }).is_err());
+    }
+}

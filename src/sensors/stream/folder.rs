@@ -1,0 +1,204 @@
+//! A folder of JPEG or PNG pictures as a camera.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::media::{CameraFrame, Picture, PixelFormat};
+use crate::modality::SensorId;
+use crate::sensors::settings::{FolderOrder, FolderSettings};
+use crate::sensors::{Sample, SampleData, Sensor, SensorError, pause_until};
+use crate::time::{MonoTime, now, unix_now_nanos};
+
+/// A new picture is taken when it was not written to for this long: cameras that upload are not done at once.
+const SETTLED_NANOS: i64 = 300_000_000;
+
+/// From one look for new pictures to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A picture's place in the order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Unix time of the last change; 0 where names alone order.
+    changed_nanos: i64,
+    name: PathBuf,
+}
+
+pub(super) struct Folder {
+    id: SensorId,
+    settings: FolderSettings,
+    waiting: VecDeque<Place>,
+    /// The last one that was given, when pictures are given once.
+    last: Option<Place>,
+    due: MonoTime,
+    look_at: MonoTime,
+    seq: u64,
+}
+
+impl Folder {
+    pub(super) fn open(id: SensorId, settings: &FolderSettings) -> Result<Self, SensorError> {
+        let (settings, time) = (settings.clone(), now());
+        let mut folder = Self { id, settings, waiting: VecDeque::new(), last: None, due: time, look_at: time, seq: 0 };
+        folder.look()?;
+        if folder.waiting.is_empty() && folder.settings.repeat {
+            return Err(folder.lost("it holds no .jpg, .jpeg or .png"));
+        }
+        Ok(folder)
+    }
+
+    fn lost(&self, why: impl ToString) -> SensorError {
+        SensorError::Lost { device: self.settings.folder.display().to_string(), why: why.to_string() }
+    }
+
+    /// Lists what is there; without `loop` only what comes after the last one.
+    fn look(&mut self) -> Result<(), SensorError> {
+        self.look_at = now() + LOOK_EVERY;
+        let settled_before = unix_now_nanos() - SETTLED_NANOS;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.settings.folder).map_err(|error| self.lost(error))? {
+            let Ok(entry) = entry else { continue };
+            let (name, Ok(metadata)) = (entry.path(), entry.path().metadata()) else { continue };
+            let changed_nanos = metadata
+                .modified()
+                .ok()
+                .and_then(|time| i64::try_from(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok());
+            let changed_nanos = changed_nanos.unwrap_or(0);
+            if !metadata.is_file() || !is_picture(&name) || changed_nanos > settled_before {
+                continue;
+            }
+            let changed_nanos = if self.settings.order == FolderOrder::Time { changed_nanos } else { 0 };
+            found.push(Place { changed_nanos, name });
+        }
+        found.sort_unstable();
+        let is_new = |place: &Place| self.last.as_ref().is_none_or(|last| place > last);
+        self.waiting = found.into_iter().filter(is_new).collect();
+        Ok(())
+    }
+
+    /// The next picture's file; none when there is none now.
+    fn next_file(&mut self) -> Result<Option<PathBuf>, SensorError> {
+        if self.waiting.is_empty() && (self.settings.repeat || now() >= self.look_at) {
+            self.look()?;
+        }
+        let Some(place) = self.waiting.pop_front() else { return Ok(None) };
+        let name = place.name.clone();
+        if !self.settings.repeat {
+            self.last = Some(place);
+        }
+        Ok(Some(name))
+    }
+}
+
+impl Sensor for Folder {
+    fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError> {
+        let deadline = now() + timeout;
+        let never = AtomicBool::new(false);
+        if self.due > deadline {
+            pause_until(deadline, &never);
+            return Ok(None);
+        }
+        pause_until(self.due, &never);
+        let Some(file) = self.next_file()? else {
+            pause_until(deadline.min(self.look_at), &never);
+            return Ok(None);
+        };
+        let arrived_at = now();
+        // In step with the rate, unless we fell behind.
+        self.due = (self.due + Duration::from_secs_f64(1.0 / self.settings.rate_hz)).max(arrived_at);
+        self.seq += 1;
+        let frame = match read(&file) {
+            Ok(frame) => frame,
+            Err(why) => {
+                tracing::warn!(sensor = %self.id, file = %file.display(), why, "a picture is passed over");
+                return Ok(None);
+            }
+        };
+        let (sensor, seq, data) = (self.id.clone(), self.seq - 1, SampleData::Image(frame));
+        Ok(Some(Sample { sensor, captured_at: arrived_at, arrived_at, seq, data }))
+    }
+}
+
+fn is_picture(name: &Path) -> bool {
+    let extension = name.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+fn read(file: &Path) -> Result<CameraFrame, String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    if bytes.starts_with(&[0xff, 0xd8]) {
+        // Its size is read where it is decoded.
+        return Ok(CameraFrame { width: 0, height: 0, format: PixelFormat::Jpeg, bytes: bytes.into() });
+    }
+    let picture = Picture::from_bytes(&bytes).map_err(|error| error.to_string())?;
+    let (width, height) = (picture.width, picture.height);
+    Ok(CameraFrame { width, height, format: PixelFormat::Rgb8, bytes: picture.rgb.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    /// Writes a picture of one grey that was last changed this long ago.
+    fn put(folder: &Path, name: &str, grey: u8, secs_ago: u64) {
+        let picture = Picture { width: 2, height: 2, rgb: vec![grey; 12] };
+        std::fs::write(folder.join(name), picture.to_png().unwrap()).unwrap();
+        let file = std::fs::File::options().write(true).open(folder.join(name)).unwrap();
+        file.set_modified(
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(unix_now_nanos() as u64) - Duration::from_secs(secs_ago),
+        )
+        .unwrap();
+    }
+
+    fn folder(path: &Path, order: FolderOrder, repeat: bool) -> Result<Folder, SensorError> {
+        let settings = FolderSettings { folder: path.to_owned(), order, rate_hz: 1000.0, repeat };
+        Folder::open(SensorId::new("front").unwrap(), &settings)
+    }
+
+    fn greys(folder: &mut Folder, count: usize) -> Vec<u8> {
+        let grey = |sample: Sample| match sample.data {
+            SampleData::Image(frame) => frame.bytes[0],
+            other => panic!("{other:?}"),
+        };
+        let reads = (0..200).filter_map(|_| folder.next(Duration::from_millis(10)).unwrap());
+        reads.take(count).map(grey).collect()
+    }
+
+    #[test]
+    fn pictures_come_in_the_wanted_order_over_and_over() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "b.png", 1, 30);
+        put(dir.path(), "c.PNG", 2, 20);
+        put(dir.path(), "a.png", 3, 10);
+        std::fs::write(dir.path().join("notes.txt"), "no picture").unwrap();
+        let read = |order| greys(&mut folder(dir.path(), order, true).unwrap(), 4);
+        assert_eq!(read(FolderOrder::Name), [3, 1, 2, 3]);
+        assert_eq!(read(FolderOrder::Time), [1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn without_loop_each_comes_once_and_new_ones_follow() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "a.png", 1, 30);
+        std::fs::write(dir.path().join("b.png"), "broken").unwrap();
+        let mut folder = folder(dir.path(), FolderOrder::Time, false).unwrap();
+        assert_eq!(greys(&mut folder, 9), [1]);
+        put(dir.path(), "c.png", 2, 1);
+        assert_eq!(greys(&mut folder, 1), [2]);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_or_empty_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = folder(dir.path(), FolderOrder::Name, true).err().unwrap().to_string();
+        assert!(error.contains("it holds no .jpg"), "{error}");
+        let mut open = folder(dir.path(), FolderOrder::Name, false).unwrap();
+        drop(dir);
+        let deadline = now() + Duration::from_secs(10);
+        while open.next(Duration::from_millis(50)).is_ok() {
+            assert!(now() < deadline);
+        }
+    }
+}

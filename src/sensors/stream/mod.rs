@@ -1,0 +1,25 @@
+//! Sources that are no devices of this machine: a folder, a network camera, a program.
+
+mod command;
+mod folder;
+mod http_body;
+mod http_mjpeg;
+mod jpeg_splitter;
+mod pcm;
+mod program;
+
+pub use http_body::ChunkedBody;
+pub use jpeg_splitter::JpegSplitter;
+pub use pcm::PcmSplitter;
+
+use super::settings::StreamDriver;
+use super::{Sensor, SensorError};
+use crate::modality::SensorId;
+
+pub(super) fn open(id: SensorId, driver: &StreamDriver) -> Result<Box<dyn Sensor>, SensorError> {
+    Ok(match driver {
+        StreamDriver::Folder(settings) => Box::new(folder::Folder::open(id, settings)?),
+        StreamDriver::HttpMjpeg(settings) => Box::new(http_mjpeg::HttpMjpeg::open(id, settings)?),
+        StreamDriver::Command(settings) => Box::new(command::Command::start(id, settings)?),
+    })
+}
