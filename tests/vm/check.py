@@ -5,10 +5,13 @@ Cameras are vivid, the microphone is snd-aloop, the IMU a USB serial adapter, th
 All is checked from outside, by subscribing. The last line printed is one JSON summary; exit code 1 when a check failed.
 """
 
+import json
 import time
 
-from robot import BACK_SECS, CAMERAS, READY_SECS, SEEN_SECS, SENSORS, Failed, say, tell, wait_for
+from robot import BACK_SECS, READY_SECS, SEEN_SECS, Failed, say, tell, wait_for
 
+CAMERAS = ["front", "rear", "nv12", "grey", "lepton", "depth"]
+SENSORS = [*CAMERAS, "mic", "motion", "heat"]
 FRONT = "/dev/v4l/by-id/vivid-000-vid-cap"
 VIVID = "/sys/bus/platform/drivers/vivid"
 ALOOP = "/sys/bus/platform/drivers/snd_aloop"
@@ -61,6 +64,21 @@ def unplugs(robot):
         "ttyS1",
     )
     robot.fault("thermal array silent", ["heat"], ["stalled"], robot.heat.speaks.clear, robot.heat.speaks.set, "no data")
+
+
+def lists_devices(robot):
+    """`perceptd devices` names what is plugged in as the config of this robot does, with sections that can be pasted."""
+    found = json.loads(robot.machine.sh("perceptd devices --json"))
+    named = {entry["device"] for entries in found.values() for entry in entries}
+    wanted = {f"/dev/v4l/by-id/vivid-00{n}-vid-cap" for n in range(6)}
+    wanted |= {"plughw:CARD=Loopback,DEV=1", "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_imu-if00-port0", "/dev/ttyS1"}
+    if not wanted <= named:
+        raise Failed(f"perceptd devices does not name {', '.join(sorted(wanted - named))}; it names {', '.join(sorted(named))}")
+    head = '[robot]\nname = "pasted"\n[pack]\npath = "/usr/share/perceptd/models/tiny"\n'
+    for entry in (entries[0] for entries in found.values() if entries):
+        robot.machine.sh(f"cat > /tmp/pasted.toml <<'END'\n{head}{entry['config']}\nEND\nperceptd check /tmp/pasted.toml")
+    robot.summary["devices"] = {kind: len(entries) for kind, entries in found.items()}
+    say(f"perceptd devices lists {robot.summary['devices']}")
 
 
 def agree(robot):
@@ -138,6 +156,7 @@ def story(robot):
     robot.starts(["heat"])
     robot.plugs_in()
     agree(robot)
+    lists_devices(robot)
     before = robot.process()
     unplugs(robot)
     robot.stays_as_it_was(before)
@@ -148,4 +167,4 @@ def story(robot):
 
 
 if __name__ == "__main__":
-    tell(__doc__.splitlines()[0], story)
+    tell(__doc__.splitlines()[0], story, "perceptd.toml", SENSORS)

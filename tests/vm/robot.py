@@ -21,9 +21,6 @@ READY_SECS = 400
 SEEN_SECS = 60
 BACK_SECS = 180
 
-CAMERAS = ["front", "rear", "nv12", "grey", "lepton", "depth"]
-SENSORS = [*CAMERAS, "mic", "motion", "heat"]
-
 BEGAN = time.monotonic()
 
 
@@ -35,8 +32,8 @@ def say(words):
 class Robot:
     """The machine with perceptd in it, and who listens to it."""
 
-    def __init__(self, machine):
-        self.machine = machine
+    def __init__(self, machine, sensors):
+        self.machine, self.sensors = machine, sensors
         self.summary = {"failed": None}
         self.ear = self.imu = self.heat = None
 
@@ -57,8 +54,8 @@ class Robot:
         mark = self.ear.mark()
         self.machine.plug_imu()
         self.machine.sh("/host/plug", 300)
-        self.ear.await_embeddings(SENSORS, mark, BACK_SECS)
-        for sensor in SENSORS:
+        self.ear.await_embeddings(self.sensors, mark, BACK_SECS)
+        for sensor in self.sensors:
             self.ear.await_sensor(sensor, ["ok"], mark, 60)
         say("all devices were plugged in: every sense is embedded")
 
@@ -95,7 +92,7 @@ class Robot:
 
     def fault(self, what, sensors, states, begin, end, reason=""):
         """`begin` takes `sensors` away, `end` gives them back: seen in health, the others go on, and they come back."""
-        others = [sensor for sensor in SENSORS if sensor not in sensors]
+        others = [sensor for sensor in self.sensors if sensor not in sensors]
         mark, began = self.ear.mark(), time.monotonic()
         begin()
         lines = {sensor: self.ear.await_sensor(sensor, states, mark, SEEN_SECS) for sensor in sensors}
@@ -136,15 +133,16 @@ class Robot:
             raise Failed(f"perceptd is not as it was before the faults: {self.summary['process']}") from None
 
 
-def share(folder, binary):
+def share(folder, binary, config):
     """The folder that the guest sees as /host."""
     os.makedirs(os.path.join(folder, "models"))
     shutil.copy(binary, os.path.join(folder, "perceptd"))
     shutil.copytree(os.path.join(ROOT, "models", "tiny"), os.path.join(folder, "models", "tiny"))
     shutil.copy(os.path.join(ROOT, "systemd", "perceptd.service"), folder)
     shutil.copy(os.path.join(ROOT, "tests", "golden", "chirp.wav"), folder)
-    for name in ("install", "plug", "perceptd.toml", "odd.toml", "slow.conf", "sound.service", "90-vivid.rules"):
+    for name in ("install", "plug", "odd.toml", "slow.conf", "sound.service", "90-vivid.rules"):
         shutil.copy(os.path.join(HERE, "guest", name), folder)
+    shutil.copy(os.path.join(HERE, "guest", config), os.path.join(folder, "perceptd.toml"))
 
 
 def show_failure(robot):
@@ -168,8 +166,8 @@ def show_failure(robot):
             print("".join(lines.readlines()[-30:]), file=sys.stderr)
 
 
-def tell(description, story, keeps_disk=False):
-    """Runs `story(robot)` on a new machine; prints the summary as the last line and ends the process."""
+def tell(description, story, config, sensors, keeps_disk=False):
+    """Runs `story(robot)` on a new machine with this config, which has these sensors; prints the summary as the last line and ends the process."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--image", required=True, help="folder made by tests/vm/image")
     parser.add_argument("--binary", required=True, help="perceptd, built for the guest's Debian 12")
@@ -178,8 +176,8 @@ def tell(description, story, keeps_disk=False):
 
     shutil.rmtree(args.work, ignore_errors=True)
     os.makedirs(args.work)
-    share(os.path.join(args.work, "share"), args.binary)
-    robot = Robot(Machine(args.image, os.path.join(args.work, "share"), args.work, keeps_disk))
+    share(os.path.join(args.work, "share"), args.binary, config)
+    robot = Robot(Machine(args.image, os.path.join(args.work, "share"), args.work, keeps_disk), sensors)
     summary = robot.summary
     try:
         robot.boots()
