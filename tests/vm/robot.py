@@ -104,14 +104,14 @@ class Robot:
         mark, began = self.ear.mark(), time.monotonic()
         end()
         self.ear.await_embeddings(sensors, mark, BACK_SECS)
+        back_secs = time.monotonic() - began
         for sensor in sensors:
             self.ear.await_sensor(sensor, ["ok"], mark, 60)
-        back_secs = time.monotonic() - began
         self.ear.await_embeddings(others, self.ear.mark(), BACK_SECS)
         reasons = {sensor: line["reason"] for sensor, line in lines.items()}
-        fault = {"fault": what, "seen_secs": round(seen_secs, 1), "back_secs": round(back_secs, 1), "reasons": reasons}
+        fault = {"fault": what, "seen_secs": round(seen_secs, 1), "embedded_again_secs": round(back_secs, 1), "reasons": reasons}
         self.summary.setdefault("faults", []).append(fault)
-        say(f"{what}: seen after {seen_secs:.1f} s, back after {back_secs:.1f} s: {reasons}")
+        say(f"{what}: seen after {seen_secs:.1f} s, embedded again after {back_secs:.1f} s: {reasons}")
 
     def process(self):
         """What the kernel says of perceptd: its number, threads and open files."""
