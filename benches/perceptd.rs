@@ -5,8 +5,16 @@
 
 mod encoders;
 mod rooms;
+mod wires;
 
-criterion::criterion_group!(benches, encoders::sessions, encoders::preprocessing, encoders::loading, rooms::rooms);
+criterion::criterion_group!(
+    benches,
+    encoders::sessions,
+    encoders::preprocessing,
+    encoders::loading,
+    rooms::rooms,
+    wires::wires
+);
 
 fn main() {
     if std::env::args().any(|argument| argument == "--tract-sessions") {

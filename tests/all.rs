@@ -8,5 +8,6 @@ mod demo;
 mod mqtt;
 mod pack;
 mod parity;
+mod serial;
 mod sources;
 mod tidy;

@@ -14,7 +14,7 @@ use perceptd::media::Picture;
 use perceptd::publish::{Heard, HeardSensor, Subscriber, SubscriberSettings};
 
 use crate::daemon::{Daemon, config};
-use crate::mqtt::{Mosquitto, soon};
+use crate::mqtt::Mosquitto;
 
 fn picture() -> Picture {
     Picture { width: 64, height: 48, rgb: (0..64 * 48 * 3).map(|i: u32| (i * 7 / 5) as u8).collect() }
@@ -65,6 +65,11 @@ fn serve(listener: &TcpListener, is_gone: &AtomicBool) {
         streams.retain_mut(|stream| stream.write_all(&part).is_ok());
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// On a busy machine a daemon alone takes a while to start.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(90), future).await.expect("it took too long")
 }
 
 fn listener(broker: &Mosquitto, robot: &str) -> Subscriber {

@@ -121,6 +121,30 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A list of N numbers in a range.
+    pub(super) fn numbers<const N: usize>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+    ) -> Option<[f64; N]> {
+        let Node { value, line } = self.take(key)?;
+        let number = |node: &Node| match node.value {
+            Value::Number(number) if range.contains(&number) => Some(number),
+            Value::Integer(number) if range.contains(&(number as f64)) => Some(number as f64),
+            _ => None,
+        };
+        let numbers = match &value {
+            Value::List(items) => items.iter().map(number).collect::<Option<Vec<f64>>>(),
+            _ => None,
+        };
+        let numbers = numbers.and_then(|numbers| <[f64; N]>::try_from(numbers).ok());
+        if numbers.is_none() {
+            let expected = format!("{N} numbers from {} to {} in brackets", range.start(), range.end());
+            self.wrong(key, line, format!("expected {expected}, found {}", value.describe()));
+        }
+        numbers
+    }
+
     /// A whole number in a range.
     pub(super) fn integer<T: TryFrom<i64> + Into<i64> + Copy>(
         &mut self,

@@ -139,7 +139,52 @@ fn each_mistake_is_named() {
         (
             "[sensors.c]\n",
             "line 7: sensors.c: `driver` is missing: one of v4l, v4l_thermal, v4l_depth, nokhwa, folder, http_mjpeg, \
-             command, microphone, witmotion, gy_mcu90640",
+             command, microphone, witmotion, mavlink, iio, text_line, vectornav, xsens, bno08x_rvc, gy_mcu90640, serial_array",
+        ),
+        (
+            "[sensors.i]\ndriver = 'mavlink'\nudp = 'localhost'\n",
+            "line 9: sensors.i.udp: \"localhost\" is no address and port: such as 0.0.0.0:14550, or [::]:14550",
+        ),
+        (
+            "[sensors.i]\ndriver = 'mavlink'\nudp = '[::]:14550'\nbaud = 9600\n",
+            "line 7: sensors.i: `udp` stands in the place of `device` and `baud`: leave one of them out",
+        ),
+        (
+            "[sensors.i]\ndriver = 'mavlink'\n",
+            "line 7: sensors.i: `device` is missing: a serial port such as /dev/serial/by-id/…",
+        ),
+        (
+            "[sensors.i]\ndriver = 'xsens'\ndevice = '/dev/x'\nmounting_rpy_deg = [0, 90]\n",
+            "line 10: sensors.i.mounting_rpy_deg: expected 3 numbers from -360 to 360 in brackets, found a list",
+        ),
+        (
+            "[sensors.i]\ndriver = 'iio'\ndevice = 'mpu6050'\ntrigger = 'tick'\n",
+            "line 7: sensors.i: `trigger` without `buffered = true`: only buffers have one",
+        ),
+        (
+            "[sensors.i]\ndriver = 'text_line'\ndevice = '/dev/x'\ncolumns = ['ax', 'ay', 'az', 'gxx']\n",
+            "line 10: sensors.i.columns: `gxx` is no column; did you mean `gx`?",
+        ),
+        (
+            "[sensors.i]\ndriver = 'text_line'\ndevice = '/dev/x'\ncolumns = ['ax', 'ay', 'az', 'gx']\n",
+            "line 7: sensors.i: `columns`: \"gx\", \"gy\" and \"gz\" must each be there once, or none of them",
+        ),
+        (
+            "[sensors.i]\ndriver = 'text_line'\ndevice = '/dev/x'\ndelimiter = ', '\n",
+            "line 10: sensors.i.delimiter: \", \" is no delimiter: one character, or \"space\" for any white space",
+        ),
+        (
+            "[sensors.h]\ndriver = 'serial_array'\ndevice = '/dev/x'\nheader = 'ABC'\nwidth_px = 8\nheight_px = 8\n",
+            "line 10: sensors.h.header: \"ABC\" is no row of bytes: two hexadecimal digits each, such as \"AA BB CC DD\"",
+        ),
+        (
+            "[sensors.h]\ndriver = 'serial_array'\ndevice = '/dev/x'\nheader = 'AB'\nwidth_px = 8\n",
+            "line 7: sensors.h: `height_px` is missing: the pixels of a side of the array",
+        ),
+        (
+            "[sensors.i]\ndriver = 'vectornav'\ndevice = '/dev/x'\nbaud = 115201\n",
+            "line 7: sensors.i: `baud` is 115201: serial ports run at one of [9600, 19200, 38400, 57600, 115200, 230400, 460800, \
+             500000, 921600, 1000000, 1500000, 2000000, 3000000, 4000000]",
         ),
         ("[replay]\nrecording = 'demo.mcap'\n", "[replay] stands in the place of [sensors]: leave one of them out"),
         (
@@ -289,8 +334,22 @@ fn the_reference_config_has_every_key() {
 
 /// Keys that are shown with one sensor or prompt and left out with the others.
 fn per_instance(key: &str) -> bool {
-    let shown =
-        ["time_offset_ms", "hop_secs", "audio", "image", "text", "parts", "in", "p_false", "negatives", "weight"];
+    let shown = [
+        "time_offset_ms",
+        "hop_secs",
+        "mounting_rpy_deg",
+        "udp",
+        "gyro_device",
+        "trigger",
+        "audio",
+        "image",
+        "text",
+        "parts",
+        "in",
+        "p_false",
+        "negatives",
+        "weight",
+    ];
     (key.starts_with("sensors.") || key.starts_with("prompts[")) && shown.iter().any(|end| key.ends_with(end))
 }
 

@@ -116,7 +116,7 @@ impl Perception {
             WindowData::Audio(samples) => self.encoders.audio(samples)?,
             WindowData::Thermal(celsius) => self.encoders.thermal(celsius)?,
             WindowData::Depth(metres) => self.encoders.depth(metres)?,
-            WindowData::Imu { rows, .. } => self.encoders.imu(rows)?,
+            WindowData::Imu(rows) => self.encoders.imu(rows)?,
         };
         let evidence = self.compare(window, &embedding);
         Ok((embedding, evidence))

@@ -33,6 +33,13 @@ pub struct CameraFrame {
 }
 
 impl CameraFrame {
+    /// A JPEG picture as it is; none when its header tells no size.
+    #[must_use]
+    pub fn of_jpeg(bytes: Vec<u8>) -> Option<Self> {
+        let (width, height) = jpeg::jpeg_size(&bytes)?;
+        Some(Self { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() })
+    }
+
     /// The frame as RGB. A JPEG's own size wins over `width` and `height`.
     ///
     /// # Errors

@@ -51,6 +51,29 @@ pub(super) fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, MediaErr
     Ok(file)
 }
 
+/// Width and height that a JPEG's frame header (ITU-T T.81, B.2.2) tells.
+#[must_use]
+pub fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
+    loop {
+        let [0xFF, marker, tail @ ..] = rest else { return None };
+        match *marker {
+            0xFF => rest = rest.get(1..)?,
+            // Start of a frame of any coding; C4, C8 and CC are tables and reserved.
+            0xC0..=0xCF if !matches!(*marker, 0xC4 | 0xC8 | 0xCC) => {
+                let [_, _, _precision, h1, h0, w1, w0, ..] = *tail else { return None };
+                let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
+                return (width > 0 && height > 0).then_some((width, height));
+            }
+            0x01 | 0xD0..=0xD7 => rest = tail,
+            _ => {
+                let [l1, l0, ..] = *tail else { return None };
+                rest = tail.get(usize::from(u16::from_be_bytes([l1, l0])).max(2)..)?;
+            }
+        }
+    }
+}
+
 /// What stands before the first scan.
 struct Layout {
     /// Where the first scan's marker starts.

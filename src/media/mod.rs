@@ -12,6 +12,7 @@ mod sound;
 use std::path::Path;
 
 pub use camera::{CameraFrame, PixelFormat};
+pub use jpeg::jpeg_size;
 pub use motion::Motion;
 pub use picture::Picture;
 pub use plane::Plane;

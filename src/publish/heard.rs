@@ -63,6 +63,8 @@ pub struct HeardEmbedding {
     pub count: u32,
     /// Samples that a sensor without losses would have given.
     pub expected: u32,
+    /// Rows of motion that were measured, as bits: 63 all six, 7 without a gyroscope; 0 for other senses.
+    pub measured_rows: u32,
     /// Unit vector.
     pub vector: Vec<f32>,
 }

@@ -4,6 +4,7 @@ use prost::Message;
 use prost_types::Timestamp;
 
 use super::wire::{Schema, foxglove, perceptd};
+pub(super) use crate::media::jpeg_size;
 use crate::media::{CameraFrame, PixelFormat, Plane};
 use crate::modality::Modality;
 use crate::sensors::{ImuReading, SampleData};
@@ -210,26 +211,4 @@ fn u16s(data: &[u8]) -> Option<impl Iterator<Item = u16>> {
 fn f32s(data: &[u8]) -> Option<Vec<f32>> {
     let (fours, []) = data.as_chunks::<4>() else { return None };
     Some(fours.iter().map(|four| f32::from_le_bytes(*four)).collect())
-}
-
-/// Width and height that a JPEG's frame header (ITU-T T.81, B.2.2) tells.
-pub(super) fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
-    loop {
-        let [0xFF, marker, tail @ ..] = rest else { return None };
-        match *marker {
-            0xFF => rest = rest.get(1..)?,
-            // Start of a frame of any coding; C4, C8 and CC are tables and reserved.
-            0xC0..=0xCF if !matches!(*marker, 0xC4 | 0xC8 | 0xCC) => {
-                let [_, _, _precision, h1, h0, w1, w0, ..] = *tail else { return None };
-                let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
-                return (width > 0 && height > 0).then_some((width, height));
-            }
-            0x01 | 0xD0..=0xD7 => rest = tail,
-            _ => {
-                let [l1, l0, ..] = *tail else { return None };
-                rest = tail.get(usize::from(u16::from_be_bytes([l1, l0])).max(2)..)?;
-            }
-        }
-    }
 }

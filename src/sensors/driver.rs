@@ -9,7 +9,7 @@ use super::{
 };
 use crate::backoff::Backoff;
 use crate::pipe;
-use crate::telemetry::{SensorCounters, SensorState};
+use crate::telemetry::{DropReason, SensorCounters, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
 /// Longest wait for a sample before the stop flag is looked at.
@@ -103,7 +103,11 @@ impl Life<'_> {
             if self.is_stopped() {
                 return Left::Stop;
             }
-            match device.next(READ_TIMEOUT) {
+            let read = device.next(READ_TIMEOUT);
+            for _ in 0..device.take_refused() {
+                self.counters.count_drop(DropReason::Undecodable);
+            }
+            match read {
                 Ok(Some(sample)) => {
                     last = now();
                     self.backoff.reset();
@@ -116,7 +120,7 @@ impl Life<'_> {
                     if !self.is_silent {
                         self.set(SensorState::Ok);
                     }
-                    if self.output.send(self.offset(sample)).is_err() {
+                    if self.output.send(self.referred(sample)).is_err() {
                         return Left::Stop;
                     }
                     if self.is_too_long(silent_since) {
@@ -170,13 +174,15 @@ impl Life<'_> {
         }
     }
 
-    fn offset(&self, mut sample: Sample) -> Sample {
+    /// The sample on the reference clock and in the body's axes: the one place where the config's offset and mounting are applied.
+    fn referred(&self, mut sample: Sample) -> Sample {
         let offset = (self.settings.time_offset_ms * NANOS_PER_SEC as f64 / 1000.0) as i64;
-        if offset != 0 {
-            let shift = |stamp: &mut MonoTime| *stamp = stamp.shifted(offset);
-            shift(&mut sample.captured_at);
-            if let SampleData::Imu(readings) = &mut sample.data {
-                readings.iter_mut().for_each(|reading| shift(&mut reading.captured_at));
+        sample.captured_at = sample.captured_at.shifted(offset);
+        if let (SampleData::Imu(readings), DriverSettings::Imu(imu)) = (&mut sample.data, &self.settings.driver) {
+            for reading in readings {
+                reading.captured_at = reading.captured_at.shifted(offset);
+                reading.accel_in_body_mps2 = imu.mounting.turn(reading.accel_in_body_mps2);
+                reading.gyro_in_body_radps = reading.gyro_in_body_radps.map(|gyro| imu.mounting.turn(gyro));
             }
         }
         sample

@@ -5,44 +5,42 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod camera;
+mod device_clock;
 mod driver;
 mod holder;
+mod iio;
 mod imu;
 mod inventory;
+mod line;
+mod mavlink_device;
 mod microphone;
-#[cfg(test)]
-mod microphone_tests;
+mod mounting;
 mod pace;
 mod sample_clock;
-mod serial;
 mod settings;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod thermal_array;
+pub mod wire;
 
 pub use camera::{Offer, SizeOffer, depth_frame, thermal_frame};
 pub use driver::run;
-pub use imu::{WitMotionParser, WitMotionReading};
 pub use inventory::{FoundCamera, FoundIio, FoundMicrophone, FoundSerialPort, Inventory};
+pub use mounting::Mounting;
 pub use pace::pause_until;
 pub use settings::{
     BadHttpUrl, CameraDriver, CommandOutput, CommandSettings, DriverSettings, FolderOrder, FolderSettings,
-    HttpMjpegSettings, HttpUrl, ImuDriver, ImuSettings, MicrophoneSettings, NokhwaSettings, PcmEncoding, RawLayout,
-    SensorSettings, SerialPortSettings, StreamDriver, ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings,
-    V4lThermalSettings, VideoNodeSettings,
+    HttpMjpegSettings, HttpUrl, IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings,
+    MicrophoneSettings, NokhwaSettings, PcmEncoding, RawLayout, SensorSettings, SerialPortSettings, StreamDriver,
+    ThermalArrayDriver, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
 };
-pub use stream::{ChunkedBody, JpegSplitter, PcmSplitter};
-pub use thermal_array::{GyMcu90640Parser, ThermalFrame};
+pub use stream::PcmSplitter;
+pub use wire::STANDARD_GRAVITY_MPS2;
 
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};
 use crate::modality::{Modality, SensorId};
 use crate::time::MonoTime;
-
-/// Standard gravity in m/s², for devices that measure in g (ISO 80000-3).
-pub const STANDARD_GRAVITY_MPS2: f32 = 9.806_65;
 
 /// One reading of six axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,6 +130,11 @@ pub trait Sensor: Send {
     /// # Errors
     /// When the device is lost; it must be opened anew.
     fn next(&mut self, timeout: Duration) -> Result<Option<Sample>, SensorError>;
+
+    /// How often since the last call something that looked like a packet was refused.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Opens the device that `settings` name. This may block for some seconds.
@@ -148,3 +151,8 @@ pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
         DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),
     }
 }
+
+#[cfg(test)]
+mod microphone_tests;
+#[cfg(test)]
+mod tests;

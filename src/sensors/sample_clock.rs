@@ -1,9 +1,7 @@
 //! When a sound card's samples were true: a fit of the sample count to the reference clock.
 
+use super::device_clock::LeastOffset;
 use crate::time::{MonoTime, NANOS_PER_SEC};
-
-/// How long a smallest offset is believed. Two halves of this are kept, so that a clock that runs apart is followed.
-const OFFSET_HALF_NANOS: i64 = 5 * NANOS_PER_SEC;
 
 /// A block this far from the fit is no jitter: samples were lost or the device was swapped; the fit starts over.
 const LOST_NANOS: f64 = 0.05 * NANOS_PER_SEC as f64;
@@ -35,9 +33,8 @@ pub(super) struct BlockTimes {
 #[derive(Debug)]
 pub(super) struct SampleClock {
     nominal: f64,
-    /// Reference clock minus the stream's clock: smallest of this half and of the one before. A callback is only ever late.
-    offsets: Option<(i64, i64)>,
-    half_began: MonoTime,
+    /// Reference clock minus the stream's clock.
+    offset: LeastOffset,
     fit: Option<Fit>,
 }
 
@@ -54,12 +51,13 @@ struct Fit {
 impl SampleClock {
     pub(super) fn new(sample_rate_hz: u32) -> Self {
         let nominal = NANOS_PER_SEC as f64 / f64::from(sample_rate_hz.max(1));
-        Self { nominal, offsets: None, half_began: MonoTime::default(), fit: None }
+        Self { nominal, offset: LeastOffset::default(), fit: None }
     }
 
     /// When the block's first sample was captured.
     pub(super) fn stamp(&mut self, block: BlockTimes) -> MonoTime {
-        let measured = block.stream_capture.saturating_add(self.offset(&block)) as f64;
+        let seen = block.handed_over.nanos().saturating_sub(block.stream_callback);
+        let measured = block.stream_capture.saturating_add(self.offset.see(block.handed_over, seen)) as f64;
         let nominal = self.nominal;
         let start_over = || Fit { sample: block.first_sample, at: measured, nanos_per_sample: nominal, blocks: 0 };
         let fit = self.fit.get_or_insert_with(start_over);
@@ -82,22 +80,6 @@ impl SampleClock {
         let latest = block.handed_over.nanos() as f64 - f64::from(block.samples) * fit.nanos_per_sample;
         fit.at = fit.at.min(latest);
         MonoTime::from_nanos(fit.at.round() as i64)
-    }
-
-    fn offset(&mut self, block: &BlockTimes) -> i64 {
-        let seen = block.handed_over.nanos().saturating_sub(block.stream_callback);
-        let (before, this) = self.offsets.unwrap_or_else(|| {
-            self.half_began = block.handed_over;
-            (seen, seen)
-        });
-        let is_over = block.handed_over.nanos_since(self.half_began) > OFFSET_HALF_NANOS;
-        self.offsets = Some(if is_over {
-            self.half_began = block.handed_over;
-            (this, seen)
-        } else {
-            (before, this.min(seen))
-        });
-        self.offsets.map_or(seen, |(before, this)| before.min(this))
     }
 }
 

@@ -192,6 +192,7 @@ impl Source for AudioSource {
             expected: u32::try_from(n).unwrap_or(u32::MAX),
             longest_gap_secs: secs(longest_gap.max(n - covered_to) as f64),
             skew_secs: secs(centre / count as f64 - n as f64 / 2.0),
+            measured_rows: 0,
         };
         Some((cell, presence, WindowData::Audio(values)))
     }

@@ -78,6 +78,7 @@ impl Source for FrameSource {
             expected: self.period.expected_in(cell.nanos()),
             longest_gap_secs: hop.longest_gap_nanos as f64 / NANOS_PER_SEC as f64,
             skew_secs: hop.captured_at.nanos_since(cell.middle()) as f64 / NANOS_PER_SEC as f64,
+            measured_rows: 0,
         };
         Some((Span { start: hop.captured_at, end: hop.captured_at }, presence, hop.data.clone()))
     }

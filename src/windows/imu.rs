@@ -14,6 +14,10 @@ use crate::time::{MonoTime, NANOS_PER_SEC, Span};
 /// interpolated, but not counted as measured. A quarter second is half the default hop.
 const SHORTEST_HOLE_NANOS: i64 = NANOS_PER_SEC / 4;
 
+/// Masks of rows: accelerometer alone, and with the gyroscope.
+const ACCEL_ROWS: u32 = 0b000_111;
+const ALL_ROWS: u32 = 0b111_111;
+
 pub(super) struct ImuSource {
     rate_hz: f64,
     values_per_row: usize,
@@ -59,7 +63,7 @@ impl ImuSource {
         self.readings.iter().filter(move |r| r.captured_at >= cell.start && r.captured_at < cell.end)
     }
 
-    fn presence(&self, cell: Span) -> Presence {
+    fn presence(&self, cell: Span, measured_rows: u32) -> Presence {
         let (mut count, mut sum_secs, mut longest, mut last) = (0u32, 0.0, 0i64, cell.start);
         for reading in self.inside(cell) {
             count = count.saturating_add(1);
@@ -72,6 +76,7 @@ impl ImuSource {
             expected: self.period.expected_in(cell.nanos()),
             longest_gap_secs: longest.max(cell.end.nanos_since(last)) as f64 / NANOS_PER_SEC as f64,
             skew_secs: if count == 0 { 0.0 } else { sum_secs / f64::from(count) },
+            measured_rows,
         }
     }
 }
@@ -132,7 +137,8 @@ impl Source for ImuSource {
         if !has_gyro {
             rows.iter_mut().skip(3 * n).for_each(|value| *value = 0.0);
         }
-        Some((cell, self.presence(cell), WindowData::Imu { rows, has_gyro }))
+        let measured_rows = if has_gyro { ALL_ROWS } else { ACCEL_ROWS };
+        Some((cell, self.presence(cell, measured_rows), WindowData::Imu(rows)))
     }
 
     fn forget_before(&mut self, start: MonoTime) {

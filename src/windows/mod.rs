@@ -57,6 +57,9 @@ pub struct Presence {
     pub longest_gap_secs: f64,
     /// Middle of the data minus middle of the window, in seconds.
     pub skew_secs: f64,
+    /// Rows of motion that were measured: bit k stands for row k of [`WindowData::Imu`]; the others are zeros. 0 for senses
+    /// without rows.
+    pub measured_rows: u32,
 }
 
 /// A window's data, ready for preprocessing.
@@ -71,12 +74,8 @@ pub enum WindowData {
     /// The newest depth frame, metres.
     Depth(Plane),
     /// Six rows (accelerometer x y z in m/s², gyroscope x y z in rad/s), each `window_secs · rate_hz` values, one after another.
-    Imu {
-        /// The rows.
-        rows: Vec<f32>,
-        /// Whether the gyroscope's rows are measured; zeros otherwise.
-        has_gyro: bool,
-    },
+    /// [`Presence::measured_rows`] says which of them are measured; the others are zeros.
+    Imu(Vec<f32>),
 }
 
 /// One window of one sensor.
@@ -103,7 +102,7 @@ impl WindowData {
             Self::Audio(_) => Modality::Audio,
             Self::Thermal(_) => Modality::Thermal,
             Self::Depth(_) => Modality::Depth,
-            Self::Imu { .. } => Modality::Imu,
+            Self::Imu(_) => Modality::Imu,
         }
     }
 }

@@ -205,8 +205,8 @@ fn motion_is_interpolated_to_the_uniform_rate() {
     let cuts: Vec<Cut> = times.chunks(7).flat_map(|batch| windower.push(&motion(batch))).collect();
     assert_eq!(indices(&cuts), [0, 1, 2, 3, 4]);
     for window in windows(&cuts) {
-        let WindowData::Imu { rows, has_gyro } = &window.data else { panic!("{window:?}") };
-        assert!(has_gyro);
+        let WindowData::Imu(rows) = &window.data else { panic!("{window:?}") };
+        assert_eq!(window.presence.measured_rows, 0b111_111);
         assert_eq!(rows.len(), 300);
         for column in 0..50 {
             let instant = window.index as f32 * 0.5 + column as f32 * 0.1;
@@ -245,8 +245,9 @@ fn a_motion_sensor_without_gyroscope_says_so() {
         }
         cuts.extend(windower.push(&sample));
     }
-    let WindowData::Imu { rows, has_gyro } = &windows(&cuts)[0].data else { panic!() };
-    assert!(!has_gyro && rows[150..].iter().all(|v| *v == 0.0));
+    let window = windows(&cuts)[0];
+    let WindowData::Imu(rows) = &window.data else { panic!() };
+    assert!(window.presence.measured_rows == 0b111 && rows[150..].iter().all(|v| *v == 0.0));
 }
 
 proptest! {

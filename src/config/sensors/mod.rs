@@ -1,9 +1,11 @@
 //! Sensors, one file a family, or the recording in their place.
 
 mod camera;
+mod imu;
 mod microphone;
-mod serial;
+mod serial_port;
 mod stream;
+mod thermal_array;
 
 use std::path::Path;
 
@@ -14,7 +16,7 @@ use crate::modality::SensorId;
 use crate::recording::Speed;
 use crate::sensors::{DriverSettings, SensorSettings};
 
-const DRIVERS: [&str; 10] = [
+const DRIVERS: [&str; 17] = [
     "v4l",
     "v4l_thermal",
     "v4l_depth",
@@ -24,7 +26,14 @@ const DRIVERS: [&str; 10] = [
     "command",
     "microphone",
     "witmotion",
+    "mavlink",
+    "iio",
+    "text_line",
+    "vectornav",
+    "xsens",
+    "bno08x_rvc",
     "gy_mcu90640",
+    "serial_array",
 ];
 
 /// `[sensors.*]` or `[replay]`.
@@ -81,8 +90,9 @@ fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {
         "http_mjpeg" => DriverSettings::Stream(stream::http_mjpeg(section, folder)?),
         "command" => DriverSettings::Stream(stream::command(section)?),
         "microphone" => DriverSettings::Microphone(microphone::microphone(section)),
-        "witmotion" => DriverSettings::Imu(serial::witmotion(section)?),
-        _ => DriverSettings::ThermalArray(serial::gy_mcu90640(section)?),
+        "gy_mcu90640" => DriverSettings::ThermalArray(thermal_array::gy_mcu90640(section)?),
+        "serial_array" => DriverSettings::ThermalArray(thermal_array::serial_array(section)?),
+        imu => DriverSettings::Imu(imu::imu(imu, section)?),
     })
 }
 

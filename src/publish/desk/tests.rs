@@ -47,7 +47,7 @@ fn say_embedding(publisher: &Publisher, sensor: &str, window_index: u64) {
         sensor: &id(sensor),
         window_index,
         span: Span { start: MonoTime::from_nanos(10), end: MonoTime::from_nanos(30) },
-        presence: WindowPresence { count: 5, expected: 6, longest_gap_secs: 0.1, skew_secs: 0.0 },
+        presence: WindowPresence { count: 5, expected: 6, longest_gap_secs: 0.1, ..WindowPresence::default() },
         embedding: &embedding,
     });
 }

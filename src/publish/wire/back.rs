@@ -51,6 +51,7 @@ impl From<proto::Embedding> for HeardEmbedding {
             end_mono_nanos: end.mono_nanos,
             count: presence.count,
             expected: presence.expected,
+            measured_rows: presence.measured_rows,
             vector: message.vector,
         }
     }

@@ -42,6 +42,7 @@ impl Envelope<'_> {
                 expected: presence.expected,
                 longest_gap_secs: presence.longest_gap_secs,
                 skew_secs: presence.skew_secs,
+                measured_rows: presence.measured_rows,
             }),
             vector: reading.embedding.vector.to_vec(),
         }

@@ -121,6 +121,10 @@ impl Sensor for V4lCamera {
         let data = self.meaning.read(&frame.bytes, self.size);
         Ok(data.map(|data| Sample { sensor: self.id.clone(), captured_at, arrived_at, seq, data }))
     }
+
+    fn take_refused(&mut self) -> u64 {
+        self.node.take_refused()
+    }
 }
 
 #[cfg(test)]

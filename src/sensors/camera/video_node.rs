@@ -70,6 +70,7 @@ pub(super) struct VideoNode {
     format: Format,
     /// Taken at the drop, which must not panic.
     stream: Option<Stream<'static>>,
+    refused: u64,
 }
 
 impl VideoNode {
@@ -87,7 +88,7 @@ impl VideoNode {
         stream.set_timeout(FIRST_FRAME_TIMEOUT);
         // The first call queues the buffers and starts; were it to time out, a second would queue one of them twice.
         let started = stream.next().map(|_| ()).map_err(lost);
-        let node = Self { device: wanted.device.to_owned(), format, stream: Some(stream) };
+        let node = Self { device: wanted.device.to_owned(), format, stream: Some(stream), refused: 0 };
         started.map(|()| node)
     }
 
@@ -96,7 +97,12 @@ impl VideoNode {
         self.format.fourcc.repr
     }
 
-    /// The next frame; none when nothing came in time, or the driver calls it broken or it is short: the next one's count jumps.
+    /// How many frames since the last call were broken or short.
+    pub(super) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The next frame; none when nothing came in time, or what came is broken or short.
     pub(super) fn next(&mut self, timeout: Duration) -> Result<Option<RawFrame<'_>>, SensorError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         let lost = |error: std::io::Error| lost(&self.device, &error);
@@ -112,13 +118,15 @@ impl VideoNode {
         // A device that is gone is readable too; the error comes from here (ENODEV).
         let (buffer, meta) = stream.next().map_err(lost)?;
         let arrived_at = now();
-        if meta.flags.contains(Flags::ERROR) {
-            return Ok(None);
-        }
         let used = buffer.get(..meta.bytesused as usize).unwrap_or(buffer);
         let captured_at = captured_at(meta, arrived_at);
         let seq = u64::from(meta.sequence);
-        let bytes = without_padding(used, self.format.fourcc.repr, &self.format);
+        let bytes = if meta.flags.contains(Flags::ERROR) {
+            None
+        } else {
+            without_padding(used, self.format.fourcc.repr, &self.format)
+        };
+        self.refused += u64::from(bytes.is_none());
         Ok(bytes.map(|bytes| RawFrame { captured_at, arrived_at, seq, bytes }))
     }
 }

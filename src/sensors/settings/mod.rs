@@ -12,7 +12,7 @@ pub use camera::{
     CameraDriver, NokhwaSettings, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
 };
 pub use http_url::{BadHttpUrl, HttpUrl};
-pub use imu::{ImuDriver, ImuSettings};
+pub use imu::{IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings};
 pub use microphone::MicrophoneSettings;
 pub use serial_port::SerialPortSettings;
 pub use stream::{

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::jpeg_splitter::JpegSplitter;
 use super::pcm::PcmSplitter;
 use super::program::Program;
 use crate::media::{CameraFrame, PixelFormat};
 use crate::modality::SensorId;
 use crate::sensors::camera::{depth_frame, thermal_frame};
+use crate::sensors::line::ByteClock;
 use crate::sensors::sample_clock::{BlockTimes, SampleClock};
 use crate::sensors::settings::{CommandOutput, CommandSettings, RawLayout};
+use crate::sensors::wire::{JpegSplitter, WireParser as _};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError};
 use crate::time::{MonoTime, now};
 
@@ -20,11 +21,12 @@ pub(super) struct Command {
     output: Output,
     waiting: VecDeque<(MonoTime, SampleData)>,
     seq: u64,
+    refused: u64,
 }
 
 /// What the program writes, and what of it is not whole yet.
 enum Output {
-    Mjpeg(JpegSplitter),
+    Mjpeg { splitter: JpegSplitter, clock: ByteClock },
     Frames(FrameSplitter),
     Pcm { splitter: PcmSplitter, clock: SampleClock, sample_rate_hz: u32, samples: u64 },
 }
@@ -32,7 +34,9 @@ enum Output {
 impl Command {
     pub(super) fn start(id: SensorId, settings: &CommandSettings) -> Result<Self, SensorError> {
         let output = match settings.output {
-            CommandOutput::Mjpeg { .. } => Output::Mjpeg(JpegSplitter::default()),
+            CommandOutput::Mjpeg { .. } => {
+                Output::Mjpeg { splitter: JpegSplitter::default(), clock: ByteClock::of_datagrams() }
+            }
             CommandOutput::Frames { layout, width_px, height_px, .. } => {
                 Output::Frames(FrameSplitter::new(layout, (width_px, height_px)))
             }
@@ -44,17 +48,25 @@ impl Command {
             },
         };
         let program = Program::start(&id, &settings.command)?;
-        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0 })
+        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0, refused: 0 })
     }
 
     fn take(&mut self, arrived_at: MonoTime, bytes: &[u8]) {
         let waiting = &mut self.waiting;
         match &mut self.output {
-            Output::Mjpeg(splitter) => splitter.push(bytes, arrived_at, |began_at, picture| {
-                // Its size is read where it is decoded.
-                let frame = CameraFrame { width: 0, height: 0, format: PixelFormat::Jpeg, bytes: picture.into() };
-                waiting.push_back((began_at, SampleData::Image(frame)));
-            }),
+            Output::Mjpeg { splitter, clock } => {
+                let before = splitter.refused();
+                clock.arrived(bytes.len() as u64, arrived_at);
+                for picture in splitter.push(bytes) {
+                    let began_at = clock.began(picture.offset).unwrap_or(arrived_at);
+                    match CameraFrame::of_jpeg(picture.bytes) {
+                        Some(frame) => waiting.push_back((began_at, SampleData::Image(frame))),
+                        None => self.refused += 1,
+                    }
+                }
+                clock.forget_before(splitter.needed_from());
+                self.refused += splitter.refused() - before;
+            }
             Output::Frames(splitter) => {
                 splitter.push(bytes, arrived_at, |began_at, data| waiting.push_back((began_at, data)));
             }
@@ -95,6 +107,10 @@ impl Sensor for Command {
         let Some((captured_at, data)) = self.waiting.pop_front() else { return Ok(None) };
         self.seq += 1;
         Ok(Some(Sample { sensor: self.id.clone(), captured_at, arrived_at: now(), seq: self.seq - 1, data }))
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 }
 

@@ -34,12 +34,14 @@ pub(super) struct Folder {
     due: MonoTime,
     look_at: MonoTime,
     seq: u64,
+    refused: u64,
 }
 
 impl Folder {
     pub(super) fn open(id: SensorId, settings: &FolderSettings) -> Result<Self, SensorError> {
         let (settings, time) = (settings.clone(), now());
-        let mut folder = Self { id, settings, waiting: VecDeque::new(), last: None, due: time, look_at: time, seq: 0 };
+        let waiting = VecDeque::new();
+        let mut folder = Self { id, settings, waiting, last: None, due: time, look_at: time, seq: 0, refused: 0 };
         folder.look()?;
         if folder.waiting.is_empty() && folder.settings.repeat {
             return Err(folder.lost("it holds no .jpg, .jpeg or .png"));
@@ -110,12 +112,17 @@ impl Sensor for Folder {
         let frame = match read(&file) {
             Ok(frame) => frame,
             Err(why) => {
-                tracing::warn!(sensor = %self.id, file = %file.display(), why, "a picture is passed over");
+                self.refused += 1;
+                tracing::debug!(sensor = %self.id, file = %file.display(), why, "a picture is passed over");
                 return Ok(None);
             }
         };
         let (sensor, seq, data) = (self.id.clone(), self.seq - 1, SampleData::Image(frame));
         Ok(Some(Sample { sensor, captured_at: arrived_at, arrived_at, seq, data }))
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 }
 
@@ -127,8 +134,7 @@ fn is_picture(name: &Path) -> bool {
 fn read(file: &Path) -> Result<CameraFrame, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
     if bytes.starts_with(&[0xff, 0xd8]) {
-        // Its size is read where it is decoded.
-        return Ok(CameraFrame { width: 0, height: 0, format: PixelFormat::Jpeg, bytes: bytes.into() });
+        return CameraFrame::of_jpeg(bytes).ok_or_else(|| "it is a JPEG without a size".to_owned());
     }
     let picture = Picture::from_bytes(&bytes).map_err(|error| error.to_string())?;
     let (width, height) = (picture.width, picture.height);

@@ -11,11 +11,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::http_body::ChunkedBody;
-use super::jpeg_splitter::JpegSplitter;
-use crate::media::{CameraFrame, PixelFormat};
+use crate::media::CameraFrame;
 use crate::modality::SensorId;
+use crate::sensors::line::ByteClock;
 use crate::sensors::settings::{HttpMjpegSettings, HttpUrl};
+use crate::sensors::wire::{ChunkedBody, JpegSplitter, WireParser as _};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError};
 use crate::time::{MonoTime, now};
 
@@ -36,9 +36,12 @@ pub(super) struct HttpMjpeg {
     /// None where the body comes as it is.
     chunks: Option<ChunkedBody>,
     splitter: JpegSplitter,
+    /// When each byte of the body arrived.
+    clock: ByteClock,
     buffer: Box<[u8]>,
     waiting: VecDeque<(MonoTime, CameraFrame)>,
     seq: u64,
+    refused: u64,
 }
 
 impl HttpMjpeg {
@@ -56,8 +59,9 @@ impl HttpMjpeg {
             }
             let chunks = answer.is_chunked.then(ChunkedBody::default);
             let buffer = vec![0; READ_BYTES].into_boxed_slice();
-            let (splitter, waiting) = (JpegSplitter::default(), VecDeque::new());
-            let mut camera = Self { id, url, connection, chunks, splitter, buffer, waiting, seq: 0 };
+            let (splitter, clock) = (JpegSplitter::default(), ByteClock::of_datagrams());
+            let waiting = VecDeque::new();
+            let mut camera = Self { id, url, connection, chunks, splitter, clock, buffer, waiting, seq: 0, refused: 0 };
             camera.take(&answer.beginning, now())?;
             return Ok(camera);
         }
@@ -65,13 +69,20 @@ impl HttpMjpeg {
     }
 
     fn take(&mut self, bytes: &[u8], at: MonoTime) -> Result<(), SensorError> {
-        let (splitter, waiting) = (&mut self.splitter, &mut self.waiting);
+        let (splitter, clock, waiting) = (&mut self.splitter, &mut self.clock, &mut self.waiting);
+        let refused = &mut self.refused;
         let mut body = |bytes: &[u8]| {
-            splitter.push(bytes, at, |began_at, picture| {
-                // Its size is read where it is decoded.
-                let frame = CameraFrame { width: 0, height: 0, format: PixelFormat::Jpeg, bytes: picture.into() };
-                waiting.push_back((began_at, frame));
-            });
+            let before = splitter.refused();
+            clock.arrived(bytes.len() as u64, at);
+            for picture in splitter.push(bytes) {
+                let began_at = clock.began(picture.offset).unwrap_or(at);
+                match CameraFrame::of_jpeg(picture.bytes) {
+                    Some(frame) => waiting.push_back((began_at, frame)),
+                    None => *refused += 1,
+                }
+            }
+            clock.forget_before(splitter.needed_from());
+            *refused += splitter.refused() - before;
         };
         match &mut self.chunks {
             Some(chunks) => chunks.push(bytes, body).map_err(|error| lost(&self.url, error)),
@@ -105,6 +116,10 @@ impl Sensor for HttpMjpeg {
         self.seq += 1;
         let (sensor, seq, data) = (self.id.clone(), self.seq - 1, SampleData::Image(frame));
         Ok(Some(Sample { sensor, captured_at, arrived_at: now(), seq, data }))
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 }
 

@@ -2,14 +2,10 @@
 
 mod command;
 mod folder;
-mod http_body;
 mod http_mjpeg;
-mod jpeg_splitter;
 mod pcm;
 mod program;
 
-pub use http_body::ChunkedBody;
-pub use jpeg_splitter::JpegSplitter;
 pub use pcm::PcmSplitter;
 
 use super::settings::StreamDriver;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -36,6 +37,8 @@ pub(super) struct Program {
     /// None once nobody reads.
     output: Option<Receiver<(MonoTime, Vec<u8>)>>,
     last_words: Arc<Mutex<String>>,
+    /// Reads its standard error.
+    log: Option<JoinHandle<()>>,
 }
 
 impl Program {
@@ -60,7 +63,8 @@ impl Program {
         let (sender, output) = sync_channel(WAITING);
         let last_words = Arc::new(Mutex::new(String::new()));
         let words = Arc::clone(&last_words);
-        let program = Self { name: name.clone(), child, is_reaped: false, output: Some(output), last_words: words };
+        let output = Some(output);
+        let mut program = Self { name: name.clone(), child, is_reaped: false, output, last_words: words, log: None };
         let (Some(stdout), Some(stderr)) = pipes else { return Err(lost("it has no output".to_owned())) };
         let thread = |what: &str, work: Box<dyn FnOnce() + Send>| {
             let name = format!("{sensor}-{what}");
@@ -68,7 +72,7 @@ impl Program {
         };
         thread("out", Box::new(move || pass_on(stdout, &sender)))?;
         let (sensor, said_by) = (sensor.clone(), name.clone());
-        thread("err", Box::new(move || log_lines(stderr, &sensor, &said_by, &last_words)))?;
+        program.log = Some(thread("err", Box::new(move || log_lines(stderr, &sensor, &said_by, &last_words)))?);
         Ok(program)
     }
 
@@ -93,6 +97,9 @@ impl Program {
                 why = ended_in_words(status);
             }
         }
+        // All it said is read, unless a child that left the group goes on speaking.
+        let is_read = || self.log.as_ref().is_none_or(JoinHandle::is_finished);
+        wait_until(is_read, END_WITHIN);
         let said = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !said.is_empty() {
             why = format!("{why}; it said: {said}");
@@ -110,18 +117,24 @@ impl Program {
 
     /// Whether the program has ended, its children perhaps not; it is not reaped, so that its group's number stays its own.
     fn wait_until_ended(&self, within: Duration) -> bool {
-        let (deadline, never) = (now() + within, AtomicBool::new(false));
-        loop {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            // An error means that there is no such child any more.
-            if !matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None)) {
-                return true;
-            }
-            if now() >= deadline {
-                return false;
-            }
-            pause_until(now() + LOOK_EVERY, &never);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error means that there is no such child any more.
+        let has_ended = || !matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None));
+        wait_until(has_ended, within)
+    }
+}
+
+/// Whether it is so before the time is over.
+fn wait_until(is_so: impl Fn() -> bool, within: Duration) -> bool {
+    let (deadline, never) = (now() + within, AtomicBool::new(false));
+    loop {
+        if is_so() {
+            return true;
         }
+        if now() >= deadline {
+            return false;
+        }
+        pause_until(now() + LOOK_EVERY, &never);
     }
 }
 
@@ -269,7 +282,7 @@ mod tests {
         let mut program = start("echo out; echo 'no such camera' >&2; exit 3");
         let (read, why) = end(&mut program);
         assert_eq!(read, b"out\n");
-        assert!(why.starts_with("sh: it ended with exit code 3"), "{why}");
+        assert_eq!(why, "sh: it ended with exit code 3; it said: no such camera");
         assert!(end(&mut start("kill -9 $$")).1.contains("signal: 9"));
         let absent = Program::start(&SensorId::new("s").unwrap(), &["/no/such/program".to_owned()]).err().unwrap();
         assert!(absent.to_string().starts_with("/no/such/program: cannot be started: No such file"), "{absent}");

@@ -3,22 +3,33 @@
 //! A picture is followed marker by marker, so that a thumbnail inside it ends nothing. Whatever stands between pictures is skipped;
 //! a picture that breaks off is left out and the next one found. The data of pictures is not decoded here.
 
-use crate::time::MonoTime;
+use super::WireParser;
 
 /// More than any camera's picture; a stream that is none must not fill the memory.
 const MOST_BYTES: usize = 32 << 20;
 
 const START: [u8; 3] = [0xff, 0xd8, 0xff];
 
+/// One picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JpegPicture {
+    /// Place of its first byte, counted from the first byte ever pushed.
+    pub offset: u64,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
 /// Finds pictures in what is pushed.
 #[derive(Debug, Default)]
 pub struct JpegSplitter {
     /// From the start of the picture that is followed, or the little that may become one.
     buffer: Vec<u8>,
-    /// How far the picture was followed.
+    /// Place of the buffer's first byte.
+    offset: u64,
+    /// How far in the buffer the picture was followed.
     at: usize,
     place: Place,
-    began_at: MonoTime,
+    refused: u64,
 }
 
 /// Where in a picture `at` is.
@@ -44,32 +55,50 @@ enum Step {
     Broken(usize),
 }
 
-impl JpegSplitter {
-    /// Takes bytes that arrived at `at` and gives to `found` each picture that is whole now, with the time at which it began to
-    /// arrive.
-    pub fn push(&mut self, bytes: &[u8], at: MonoTime, mut found: impl FnMut(MonoTime, &[u8])) {
+impl WireParser for JpegSplitter {
+    type Found = JpegPicture;
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<JpegPicture> {
         self.buffer.extend_from_slice(bytes);
+        let mut found = Vec::new();
         loop {
             match self.step() {
-                Step::On(place, next) => {
-                    if self.place == Place::Between {
-                        self.began_at = at;
-                    }
-                    (self.place, self.at) = (place, next);
-                }
+                Step::On(place, next) => (self.place, self.at) = (place, next),
                 Step::End(end) => {
-                    found(self.began_at, self.buffer.get(..end).unwrap_or_default());
+                    let bytes = self.buffer.get(..end).unwrap_or_default().to_vec();
+                    found.push(JpegPicture { offset: self.offset, bytes });
                     self.begin_again(end);
                 }
-                Step::Broken(next) => self.begin_again(next),
-                Step::More if self.buffer.len() > MOST_BYTES => self.begin_again(START.len() - 1),
-                Step::More => return,
+                Step::Broken(next) => {
+                    self.refused += 1;
+                    self.begin_again(next);
+                }
+                Step::More if self.buffer.len() > MOST_BYTES => {
+                    self.refused += 1;
+                    self.begin_again(START.len() - 1);
+                }
+                Step::More => return found,
             }
         }
     }
 
+    fn needed_from(&self) -> u64 {
+        self.offset
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+impl JpegSplitter {
+    /// Passes over the first bytes of the buffer.
+    fn forget(&mut self, bytes: usize) {
+        self.offset += self.buffer.drain(..bytes.min(self.buffer.len())).len() as u64;
+    }
+
     fn begin_again(&mut self, from: usize) {
-        self.buffer.drain(..from.min(self.buffer.len()));
+        self.forget(from);
         (self.place, self.at) = (Place::Between, 0);
     }
 
@@ -83,12 +112,12 @@ impl JpegSplitter {
 
     fn find_start(&mut self) -> Step {
         if let Some(start) = self.buffer.windows(START.len()).position(|three| three == START) {
-            self.buffer.drain(..start);
+            self.forget(start);
             // The first marker after the start is the third byte's.
             return Step::On(Place::Marker, 2);
         }
         let rest = self.buffer.len().saturating_sub(START.len() - 1);
-        self.buffer.drain(..rest);
+        self.forget(rest);
         Step::More
     }
 
@@ -149,11 +178,8 @@ mod tests {
     }
 
     fn split(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
-        let (mut splitter, mut found) = (JpegSplitter::default(), Vec::new());
-        for piece in pieces {
-            splitter.push(piece, MonoTime::default(), |_, picture| found.push(picture.to_vec()));
-        }
-        found
+        let mut splitter = JpegSplitter::default();
+        pieces.iter().flat_map(|piece| splitter.push(piece)).map(|picture| picture.bytes).collect()
     }
 
     #[test]
@@ -169,13 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_stamped_with_its_first_byte() {
-        let (picture, mut stamps) = (jpeg(3), Vec::new());
-        let mut splitter = JpegSplitter::default();
-        for (at, piece) in [(1, &picture[..200]), (2, &picture[200..]), (3, &picture[..])] {
-            splitter.push(piece, MonoTime::from_nanos(at), |began_at, _| stamps.push(began_at.nanos()));
-        }
-        assert_eq!(stamps, [1, 3]);
+    fn a_picture_has_the_place_of_its_first_byte() {
+        let (picture, mut splitter) = (jpeg(3), JpegSplitter::default());
+        let found = [
+            splitter.push(&[b"12345", &picture[..200]].concat()),
+            splitter.push(&[&picture[200..], &picture].concat()),
+        ];
+        let offsets: Vec<u64> = found.concat().iter().map(|picture| picture.offset).collect();
+        assert_eq!(offsets, [5, 5 + picture.len() as u64]);
+        assert_eq!(splitter.needed_from(), 5 + 2 * picture.len() as u64);
     }
 
     #[test]
@@ -192,9 +220,9 @@ mod tests {
     #[test]
     fn what_never_ends_does_not_fill_the_memory() {
         let mut splitter = JpegSplitter::default();
-        splitter.push(&jpeg(3)[..400], MonoTime::default(), |_, _| {});
+        splitter.push(&jpeg(3)[..400]);
         for _ in 0..100 {
-            splitter.push(&[7; 1 << 20], MonoTime::default(), |_, _| panic!());
+            assert_eq!(splitter.push(&[7; 1 << 20]), []);
             assert!(splitter.buffer.len() <= MOST_BYTES + (1 << 20));
         }
     }

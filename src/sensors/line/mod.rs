@@ -1,60 +1,33 @@
-//! A serial port, and the time at which each of its bytes began on the wire.
+//! Lines of bytes: serial ports and UDP, and the time at which each byte began on them.
+
+mod serial;
+mod udp;
+
+pub(super) use serial::SerialLine;
+pub(super) use udp::UdpLine;
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use serialport::SerialPort;
-
-use super::{SensorError, SerialPortSettings};
-use crate::time::{MonoTime, NANOS_PER_SEC, now};
+use super::SensorError;
+use crate::time::{MonoTime, NANOS_PER_SEC};
 
 /// Bits on the wire for one byte: start, eight, stop.
 const BITS_PER_BYTE: i64 = 10;
 
-/// Bytes that one read takes at most: more than any packet.
-const READ_BYTES: usize = 4096;
-
 /// Reads remembered for stamping: a packet may arrive in many small reads.
 const MARKS: usize = 4096;
 
-/// An open port.
-pub(super) struct SerialLine {
-    device: String,
-    port: Box<dyn SerialPort>,
-    buffer: Box<[u8]>,
-    pub(super) clock: ByteClock,
-}
-
-impl SerialLine {
-    pub(super) fn open(SerialPortSettings { device, baud }: &SerialPortSettings) -> Result<Self, SensorError> {
-        // DTR and RTS are left alone: ptys and some adapters refuse to set them.
-        let port = serialport::new(device, *baud)
-            .timeout(Duration::from_millis(250))
-            .open()
-            .map_err(|error| lost(device, error))?;
-        let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        Ok(Self { device: device.clone(), port, buffer, clock: ByteClock::new(*baud) })
-    }
-
+/// Where bytes come from.
+pub(super) trait ByteLine: Send {
     /// The bytes that came within `timeout`; empty when none did.
-    pub(super) fn read(&mut self, timeout: Duration) -> Result<&[u8], SensorError> {
-        self.port.set_timeout(timeout).map_err(|error| lost(&self.device, error))?;
-        match self.port.read(&mut self.buffer) {
-            // An adapter that was pulled out reads as ended (tokio-serial shows it as 0 bytes for ever, serialport as BrokenPipe).
-            Ok(0) => Err(lost(&self.device, "the line was closed")),
-            Ok(n) => {
-                self.clock.arrived(n as u64, now());
-                Ok(self.buffer.get(..n).unwrap_or_default())
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(&[]),
-            Err(error) => Err(lost(&self.device, error)),
-        }
-    }
+    fn read(&mut self, timeout: Duration) -> Result<&[u8], SensorError>;
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), SensorError> {
-        self.port.write_all(bytes).map_err(|error| lost(&self.device, error))
-    }
+    /// Says something to the other end, if it listens.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SensorError>;
+
+    /// When each byte began.
+    fn clock(&mut self) -> &mut ByteClock;
 }
 
 fn lost(device: &str, why: impl ToString) -> SensorError {
@@ -62,6 +35,7 @@ fn lost(device: &str, why: impl ToString) -> SensorError {
 }
 
 /// When each byte of a line began: a read's arrival minus the time that the bytes from there to the read's end took on the wire.
+#[derive(Debug)]
 pub(super) struct ByteClock {
     nanos_per_byte: i64,
     total: u64,
@@ -70,9 +44,15 @@ pub(super) struct ByteClock {
 }
 
 impl ByteClock {
-    pub(super) fn new(baud: u32) -> Self {
+    /// For a serial port.
+    fn of_baud(baud: u32) -> Self {
         let nanos_per_byte = BITS_PER_BYTE * NANOS_PER_SEC / i64::from(baud.max(1));
         Self { nanos_per_byte, total: 0, marks: VecDeque::new() }
+    }
+
+    /// For bytes that arrive together: datagrams, and what is faster than anyone looks.
+    pub(super) fn of_datagrams() -> Self {
+        Self { nanos_per_byte: 0, total: 0, marks: VecDeque::new() }
     }
 
     pub(super) fn arrived(&mut self, bytes: u64, at: MonoTime) {
@@ -104,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_byte_began_before_it_arrived() {
-        let mut clock = ByteClock::new(10_000); // 1 ms a byte
+        let mut clock = ByteClock::of_baud(10_000); // 1 ms a byte
         clock.arrived(5, MonoTime::from_nanos(100_000_000));
         clock.arrived(2, MonoTime::from_nanos(110_000_000));
         let began = |offset| clock.began(offset).map(|stamp| stamp.nanos() / 1_000_000);

@@ -4,9 +4,16 @@
 const MOST_LINE_BYTES: usize = 256;
 
 /// A chunk's size that is none.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the HTTP stream is damaged: a chunk begins without its size")]
+#[derive(Debug, PartialEq, Eq)]
 pub struct BadChunk;
+
+impl std::fmt::Display for BadChunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the HTTP stream is damaged: a chunk begins without its size")
+    }
+}
+
+impl std::error::Error for BadChunk {}
 
 /// Takes the chunks' frames off.
 #[derive(Debug, Default)]
@@ -79,8 +86,6 @@ impl ChunkedBody {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn body(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool), BadChunk> {
@@ -105,15 +110,5 @@ mod tests {
         assert_eq!(body(&[b"nine\r\n"]), Err(BadChunk));
         assert_eq!(body(&[b"ffffffffffffffffffff\r\n"]), Err(BadChunk));
         assert_eq!(body(&[&[b'1'; 300]]), Err(BadChunk));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_break_it(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..8)) {
-            let given: usize = pieces.iter().map(Vec::len).sum();
-            if let Ok((out, _)) = body(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>()) {
-                prop_assert!(out.len() <= given);
-            }
-        }
     }
 }
