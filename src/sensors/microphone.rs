@@ -27,8 +27,9 @@ const BLOCK_SAMPLES: usize = 512;
 /// Blocks in the ring: 1.4 s at 48 kHz, 0.5 MB.
 const RING_BLOCKS: usize = 128;
 
-/// Callbacks a second that are asked for: 20 ms apart, a tenth of the windows' lateness.
-const CALLBACKS_PER_SEC: u32 = 50;
+/// Callbacks a second that are asked for: 50 ms apart, a quarter of the windows' lateness. ALSA's ring is two of them: with less, a
+/// machine whose cores are busy with inference loses sound (at 20 ms, three times a second in an emulated machine).
+const CALLBACKS_PER_SEC: u32 = 20;
 
 /// How often the ring is looked at: once a callback. Nobody sleeps on it, so the callback never has to wake anyone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

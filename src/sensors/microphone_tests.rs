@@ -11,8 +11,8 @@ use super::*;
 use crate::time::now;
 
 const RATE_HZ: u32 = 16_000;
-/// 20 ms, the period that the driver asks for: the plugin takes a short read for a whole one and repeats old sound after it.
-const BLOCK: usize = 320;
+/// 50 ms, the period that the driver asks for: the plugin takes a short read for a whole one and repeats old sound after it.
+const BLOCK: usize = 800;
 
 /// Feeds a 440 Hz tone in real time until the reader goes.
 fn feed(pipe: &std::path::Path) {
@@ -27,7 +27,7 @@ fn feed(pipe: &std::path::Path) {
         if pipe.write_all(&bytes).is_err() {
             return;
         }
-        let due = began + Duration::from_millis(20) * (block as u32 + 1);
+        let due = began + Duration::from_millis(50) * (block as u32 + 1);
         #[expect(clippy::disallowed_methods, reason = "plays the part of a sound card, in real time")]
         std::thread::sleep(Duration::from_nanos(due.nanos_since(now()).max(0).unsigned_abs()));
     }

@@ -45,9 +45,12 @@ pub(in crate::sensors) fn offers(node: &str) -> std::io::Result<Vec<Offer>> {
     Ok(layouts(&node).into_iter().map(of_layout).collect())
 }
 
-/// A code as people write it.
+/// A code as people write it. The highest bit marks the big-endian variant.
 pub(super) fn name(code: Code) -> String {
-    String::from_utf8_lossy(&code).trim_end().to_owned()
+    let [a, b, c, d] = code;
+    let letters = [a, b, c, d & 0x7f];
+    let variant = if d > 0x7f { "-BE" } else { "" };
+    format!("{}{variant}", String::from_utf8_lossy(&letters).trim_end())
 }
 
 /// Layouts in the driver's order; none when it is no capture node of single planes.
@@ -108,6 +111,6 @@ mod tests {
         assert_eq!(size_in_words(&FrameSizeEnum::Stepwise(range)), "16x16 to 1920x1080 in steps of 2x1");
         let rates = [(1, 30), (1001, 30_000), (1, 0), (0, 1)].map(|(n, d)| rate_in_words(&Fraction::new(n, d)));
         assert_eq!(rates, ["30", "29.97", "0", "1"]);
-        assert_eq!(name(*b"Y16 "), "Y16");
+        assert_eq!([name(*b"Y16 "), name(*b"Y16\xa0")], ["Y16", "Y16-BE"]);
     }
 }
