@@ -24,6 +24,7 @@ pub mod publish;
 pub mod recording;
 pub mod sensors;
 pub mod space;
+pub mod store;
 pub mod windows;
 
 // Composition.

@@ -1,14 +1,24 @@
 //! Publishing through a real mosquitto: presence, retained state, QoS, and brokers that die.
 
+mod examples;
+mod fleet;
 mod gate;
+mod home_assistant;
+mod log;
 mod mosquitto;
 mod python;
 mod robot;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use perceptd::publish::{EmbeddedBroker, Heard, Qos, TABLE, class_of};
+use perceptd::events::{EndReason, Event, Phase};
+use perceptd::pipe::Received;
+use perceptd::publish::{
+    Class, EmbeddedBroker, Heard, MqttVersion, Qos, RetainHandling, Subscription, TABLE, class_of,
+};
+use perceptd::store::events::StoreSettings;
 use perceptd::telemetry::DropReason;
 
 use gate::Gate;
@@ -83,16 +93,24 @@ async fn the_embedded_broker_carries_it_all() {
 #[tokio::test]
 async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
     let mosquitto = Mosquitto::start();
-    let mut raw = RawEar::connected(mosquitto.address()).await;
-    let robot = Robot::start(mosquitto.address(), |_| {});
+    let mut raw = RawEar::hearing(mosquitto.address(), "#").await;
+    let robot = Robot::start(mosquitto.address(), |settings| settings.home_assistant = Some("home".to_owned()));
     say_everything(&robot);
     let mut seen = BTreeMap::new();
+    let root = "perceptd/v1/fleet/robot/";
+    robot.publisher.reply(format!("{root}reply/1"), Some(b"who asked".to_vec()), b"an answer".to_vec());
+    robot.say_reports();
     while seen.len() < TABLE.len() {
         let packet = raw.next().await;
-        let class = class_of(&packet.topic).unwrap();
+        let class = match class_of(&packet.topic) {
+            _ if packet.correlation_data.is_some() => Class::Reply,
+            _ if packet.topic.starts_with("home/") => Class::HomeDiscovery,
+            class => class.unwrap(),
+        };
         let rule = class.rule();
         assert_eq!((packet.retain, packet.qos == 1), (rule.retained, rule.qos == Qos::AtLeastOnce), "{packet:?}");
-        assert_eq!(packet.content_type.as_deref(), Some("application/protobuf"));
+        let media_type = if class.is_protobuf() { "application/protobuf" } else { rule.message };
+        assert_eq!(packet.content_type.as_deref(), Some(media_type));
         assert_eq!(packet.expiry_secs.is_some(), rule.expiry_secs.is_some(), "{packet:?}");
         assert_eq!(packet.user["msg"], rule.message);
         assert_eq!(packet.user["boot"], "boot-1");
@@ -101,10 +119,57 @@ async fn topics_are_retained_and_of_the_qos_that_the_table_says() {
     }
     let mut late = RawEar::connected(mosquitto.address()).await;
     let mut kept = BTreeSet::new();
-    while kept.len() < 3 {
-        kept.insert(late.next().await.topic.rsplit_once('/').unwrap().1.to_owned());
+    while kept.len() < 5 {
+        let topic = late.next().await.topic;
+        if class_of(&topic).is_some_and(Class::is_protobuf) {
+            kept.insert(topic.replacen(root, "", 1));
+        }
     }
-    assert_eq!(kept.iter().map(String::as_str).collect::<Vec<_>>(), ["active", "health", "status"]);
+    let expected = ["active", "config/reported", "health", "prompt/dog/reported", "status"];
+    assert_eq!(kept.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    robot.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_subscribed_arrives_on_every_connect() {
+    let mosquitto = Mosquitto::start();
+    let gate = Gate::open(mosquitto.address()).await;
+    let root = "perceptd/v1/fleet/robot/";
+    let wanted = [("config/desired", RetainHandling::EveryConnect), ("cmd/+", RetainHandling::Never)];
+    let wanted =
+        wanted.map(|(filter, retain_handling)| Subscription { filter: format!("{root}{filter}"), retain_handling });
+    let mut asker = RawEar::connected(mosquitto.address()).await;
+    asker.publish(&format!("{root}config/desired"), true, b"settings").await;
+    asker.publish(&format!("{root}cmd/old"), true, b"nobody wants this").await;
+    let (robot, arrivals) = Robot::start_listening(gate.address(), wanted.to_vec());
+    let next = || loop {
+        match arrivals.recv(Duration::from_secs(20)) {
+            // The cut may have come before the acknowledgement: QoS 1 is at least once.
+            Received::Item(arrived) if arrived.duplicate => {}
+            Received::Item(arrived) => return (arrived.topic.replacen(root, "", 1), arrived),
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..2 {
+        let (topic, arrived) = tokio::task::block_in_place(next);
+        assert_eq!(
+            (topic.as_str(), arrived.payload.as_slice(), arrived.retained),
+            ("config/desired", &b"settings"[..], true)
+        );
+        asker.ask(&format!("{root}cmd/snapshot"), &format!("{root}reply/1"), b"now").await;
+        let (topic, arrived) = tokio::task::block_in_place(next);
+        assert_eq!(
+            (topic.as_str(), arrived.payload.as_slice(), arrived.retained),
+            ("cmd/snapshot", &b"now"[..], false)
+        );
+        assert_eq!(
+            (arrived.response_topic, arrived.correlation_data),
+            (Some(format!("{root}reply/1")), Some(b"id".to_vec()))
+        );
+        assert!(arrived.expiry.is_some_and(|left| left <= Duration::from_secs(30)));
+        gate.cut();
+    }
+    assert_eq!(robot.publisher.arrivals_dropped(), 0);
     robot.stop().await;
 }
 
@@ -243,6 +308,70 @@ async fn events_outlive_a_broker_that_is_killed() {
     })
     .await;
     assert_eq!(robot.stop().await.undelivered, 0);
+}
+
+#[tokio::test]
+async fn events_outlive_perceptd_where_there_is_a_state_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreSettings::new(folder.path().to_owned());
+    let crashed = Robot::start(mosquitto::nobody(), |settings| settings.store = Some(store.clone()));
+    for id in 1..=3 {
+        crashed.publisher.event(&event(id, 1, "dog")).unwrap();
+    }
+    let ended = Event { phase: Phase::End(EndReason::Quiet), ..event(1, 2, "dog") };
+    crashed.publisher.event(&ended).unwrap();
+    // What a crash leaves: the files as they are now, the store still open.
+    let left = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, left.path().join(path.file_name().unwrap())).unwrap();
+    }
+    crashed.crash().await;
+    let mosquitto = Mosquitto::start();
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let store = StoreSettings::new(left.path().to_owned());
+    let robot = Robot::start(mosquitto.address(), |settings| settings.store = Some(store));
+    let mut heard = Vec::new();
+    while heard.len() < 6 {
+        let event = ear.next_event().await;
+        heard.push((event.id.chars().last().unwrap(), event.revision, event.end_reason));
+    }
+    heard.sort();
+    let said = |id, revision, reason: &str| (id, revision, reason.to_owned());
+    let recovered = "crash_recovered";
+    assert_eq!(
+        heard,
+        [
+            said('1', 1, ""),
+            said('1', 2, "quiet"),
+            said('2', 1, ""),
+            said('2', 2, recovered),
+            said('3', 1, ""),
+            said('3', 2, recovered)
+        ]
+    );
+    assert_eq!(robot.publisher.outbox_counts().recovered, 4);
+    let resent = robot.publisher.resend(0, Some("dog")).unwrap();
+    assert!(resent.messages <= 6, "{resent:?}");
+    for _ in 0..resent.messages {
+        ear.next_event().await;
+    }
+    assert_eq!(robot.stop().await.undelivered, 0);
+}
+
+#[tokio::test]
+async fn mqtt_3_1_1_carries_it_too() {
+    let mosquitto = Mosquitto::start();
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let robot = Robot::start(mosquitto.address(), |settings| settings.version = MqttVersion::V311);
+    robot.say_embedding("front", 7);
+    robot.publisher.event(&event(1, 1, "dog")).unwrap();
+    robot.publisher.event(&event(1, 2, "dog")).unwrap();
+    assert_eq!(ear.next_status().await.state, "running");
+    assert_eq!((ear.next_event().await.revision, ear.next_event().await.revision), (1, 2));
+    let farewell = robot.stop().await;
+    assert_eq!((farewell.undelivered, farewell.said_stopped), (0, true));
+    assert_eq!(ear.next_status().await.state, "stopped");
 }
 
 #[tokio::test]

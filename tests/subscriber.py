@@ -28,11 +28,23 @@ MESSAGES = {
     "joint": ("embedding_pb2", "JointEmbedding"),
     "event": ("event_pb2", "Event"),
     "active": ("event_pb2", "ActiveEvents"),
+    "config/reported": ("config_pb2", "ConfigReported"),
+    "prompt/reported": ("prompt_pb2", "PromptReported"),
+    "reply": ("command_pb2", "CommandReply"),
 }
+
+# What others tell perceptd, and topics that were emptied.
+FOR_PERCEPTD = ("config/desired", "prompt/desired", "cmd")
+
+
+def kind_of(topic):
+    """The first level below the robot; for wishes and their reports, which of them."""
+    levels = topic.split("/")[4:]
+    return f"{levels[0]}/{levels[-1]}" if levels and levels[0] in ("config", "prompt") else "".join(levels[:1])
 
 
 def generated(folder):
-    """The message classes by the first topic level below the robot."""
+    """The message classes by kind, as `kind_of` names it."""
     proto = os.path.join(ROOT, "proto")
     files = sorted(glob.glob(os.path.join(proto, "perceptd", "v1", "*.proto")))
     subprocess.run(["protoc", f"-I{proto}", f"--python_out={folder}", *files], check=True)
@@ -59,15 +71,18 @@ class Ear:
 
     def on_message(self, _client, _userdata, packet):
         levels = packet.topic.split("/")
-        if len(levels) < 5 or levels[4] not in self.classes or not packet.payload:
+        kind = kind_of(packet.topic)
+        if kind in FOR_PERCEPTD or (kind == "prompt/reported" and not packet.payload):
+            return
+        if kind not in self.classes or not packet.payload:
             self.fail(packet.topic, "not one of perceptd's messages")
             return
         robot = "/".join(levels[2:4])
-        message = self.classes[levels[4]].FromString(packet.payload)
+        message = self.classes[kind].FromString(packet.payload)
         body = MessageToDict(message, preserving_proto_field_name=True)
-        if levels[4] == "status" and message.space_id:
+        if kind == "status" and message.space_id:
             self.space[robot] = (message.space_id, message.dim)
-        if levels[4] in ("embedding", "joint"):
+        if kind in ("embedding", "joint"):
             self.check_vector(packet.topic, robot, message)
             if not self.show_vectors:
                 body.pop("vector", None)

@@ -55,7 +55,7 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 29] = [
+const CRATES: [(&str, &[&str]); 30] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("base64", &["sensors"]),
     ("clap", &["main", "cli"]),
@@ -70,6 +70,7 @@ const CRATES: [(&str, &[&str]); 29] = [
     ("realfft", &["encoders"]),
     ("rubato", &["windows"]),
     ("rumqttc", &["publish"]),
+    ("rumqttc_v4", &["publish"]),
     ("rumqttd", &["publish", "daemon", "cli"]),
     ("rusqlite", &["store"]),
     ("rustix", &["time", "sensors", "telemetry", "daemon"]),

@@ -21,7 +21,7 @@ pub(super) fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
             }
             Ok(false)
         }
-        Err(error @ (ConfigError::Read { .. } | ConfigError::Password { .. })) => {
+        Err(error @ (ConfigError::Read { .. } | ConfigError::Secret { .. })) => {
             writeln!(out, "{error}").map(|()| false)
         }
     }

@@ -60,7 +60,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    let subscriber = SubscriberSettings { broker: broker.address(), credentials: None, filter: ALL_ROBOTS.to_owned() };
+    let subscriber =
+        SubscriberSettings { broker: broker.address(), credentials: None, tls: None, filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
     runtime.block_on(watch.run())?;
@@ -85,6 +86,7 @@ fn prompt(source: PartSource) -> anyhow::Result<PromptSettings> {
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
         }
         PartSource::Text(words) => words.clone(),
+        bytes => bytes.to_string(),
     };
     let id: String =
         words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
@@ -113,7 +115,7 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let daemon = {
             let (settings, stop) = (self.settings, Arc::clone(&stop));
-            let work = move || daemon::run(&settings, &stop);
+            let work = move || daemon::run(&settings, None, &stop);
             std::thread::Builder::new()
                 .name("daemon".to_owned())
                 .spawn(work)
@@ -179,7 +181,12 @@ impl Screen {
             Heard::Status(status) => self.line(&format!("status: {} (space {})", status.state, status.space_id)),
             Heard::Disconnected { why } => self.line(&format!("the broker is gone: {why}")),
             Heard::Unreadable { topic, why } => self.line(&format!("unreadable message on {topic}: {why}")),
-            Heard::Connected | Heard::Active(_) | Heard::Health(_) => Ok(()),
+            Heard::Connected
+            | Heard::Active(_)
+            | Heard::Health(_)
+            | Heard::ConfigReported(_)
+            | Heard::PromptReported(_)
+            | Heard::ForOthers => Ok(()),
         }
     }
 

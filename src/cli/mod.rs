@@ -3,10 +3,13 @@
 //! Subcommands parse nothing but arguments; what they do lives in the rooms.
 
 mod check;
+mod config;
 mod demo;
 mod detect;
 mod devices;
 pub mod embed;
+mod operator;
+mod prompt;
 mod record;
 mod run;
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::modality::Modality;
 use crate::prompts::PartSource;
@@ -60,6 +64,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show and change the config of running robots, by topic.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Show and change what running robots look for, by topic.
+    #[command(subcommand)]
+    Prompt(prompt::PromptCommand),
     /// Embed files into the joint space; prints one JSON line per file.
     Embed {
         /// Which sense: image, audio, text, thermal, depth or imu.
@@ -134,6 +144,8 @@ impl Cli {
                 devices::devices(&Inventory::of_this_machine(), json, &mut out)?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
+            Command::Prompt(command) => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
             Command::Embed { modality, pack, files } => {
                 Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
             }
@@ -149,17 +161,35 @@ impl Cli {
     }
 }
 
+/// Changes what is logged while perceptd runs.
+struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>);
+
+impl LogFilter {
+    fn set(&self, filter: &str) {
+        match log_filter(filter).map(|filter| (self.0)(filter)) {
+            Ok(Ok(())) => tracing::info!("the log level is {filter} now"),
+            Ok(Err(error)) => tracing::warn!("the log level cannot be changed: {error}"),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+}
+
 /// Sends what passes `filter` to stderr.
-fn start_logging(filter: &str) -> anyhow::Result<()> {
-    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
-        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+fn start_logging(filter: &str) -> anyhow::Result<LogFilter> {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(log_filter(filter)?)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    subscriber.init();
+    Ok(LogFilter(Box::new(move |filter| handle.reload(filter))))
+}
+
+fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
+    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
+    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
+        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
 }
 
 /// Prints an error and its causes on stderr.

@@ -6,19 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{EXIT_USAGE, report, start_logging};
-use crate::config::Settings;
-use crate::daemon;
+use crate::config::{ConfigFile, LogLevel};
+use crate::daemon::{self, Remote};
 
 /// Runs until a signal, or the end of a recording; `log` wins over the config's level.
 pub(super) fn run(config: &Path, log: Option<&str>) -> anyhow::Result<ExitCode> {
-    let settings = match Settings::open(config) {
-        Ok(settings) => settings,
+    let (file, settings) = match ConfigFile::open(config) {
+        Ok(opened) => opened,
         Err(error) => {
             report(&error.into());
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    start_logging(log.unwrap_or_else(|| settings.log.name()))?;
-    daemon::run(&settings, &Arc::new(AtomicBool::new(false)))?;
+    let level = start_logging(log.unwrap_or_else(|| settings.log.name()))?;
+    let is_fixed = log.is_some();
+    let set_log = Box::new(move |wanted: LogLevel| match is_fixed {
+        true => tracing::warn!("the log level stays: --log or PERCEPTD_LOG goes before the config's"),
+        false => level.set(wanted.name()),
+    });
+    daemon::run(&settings, Some(Remote { file, set_log }), &Arc::new(AtomicBool::new(false)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,8 +4,10 @@
 //! that is absent is no mistake of the config.
 
 mod document;
+mod overlay;
 mod problem;
 mod prompts;
+mod remote;
 mod resolve;
 mod section;
 mod sensors;
@@ -13,9 +15,14 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+pub use overlay::{MAX_CHANGE_BYTES, MAX_CHANGE_DEPTH, Overlay};
 pub use problem::Problem;
-pub use prompts::USUAL_P_FALSE;
-pub use settings::{HopSettings, JointRule, LogLevel, LoginSettings, ReplaySettings, Settings, SourceSettings};
+pub use prompts::{USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
+pub use remote::{ConfigFile, REMOTE_KEYS, is_remote_key};
+pub use settings::{
+    HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,
+    TlsFiles, Winner,
+};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +35,13 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file with the broker's password could not be read.
-    #[error("cannot read the broker's password from {path}: {source}; see [mqtt] password_file")]
-    Password {
+    /// The file of a password, certificate or key could not be read.
+    #[error("cannot read {path}: {source}; see [mqtt] {key}")]
+    Secret {
         /// The file.
         path: PathBuf,
+        /// The key that names it.
+        key: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -60,9 +69,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, or with every problem in it.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        Self::from_text(&text, folder).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
+        ConfigFile::open(path).map(|(_, settings)| settings)
     }
 
     /// Checks a config's text; relative paths in it count from `folder`.

@@ -6,12 +6,13 @@ use std::path::Path;
 use crate::modality::Modality;
 use crate::prompts::{Part, PartSource, PromptSettings};
 
-use super::resolve::topic_name;
+use super::problem::Problem;
+use super::resolve::{served, topic_name};
 use super::section::Section;
-use super::settings::SourceSettings;
+use super::settings::Settings;
 
 /// Where a prompt is looked for when it does not say.
-const USUAL_SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
+pub const USUAL_SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
 
 /// Wanted probability of a false alarm per window when a prompt does not say.
 pub const USUAL_P_FALSE: f64 = 0.05;
@@ -20,7 +21,7 @@ pub const USUAL_P_FALSE: f64 = 0.05;
 const RESERVED: [&str; 2] = ["live", "novel"];
 
 /// `[[prompts]]`.
-pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, source: &SourceSettings) -> Vec<PromptSettings> {
+pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, served: &Option<Vec<Modality>>) -> Vec<PromptSettings> {
     let mut seen = BTreeSet::new();
     let mut prompts = Vec::new();
     for mut section in file.listed_sections("prompts") {
@@ -30,7 +31,7 @@ pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, source: &SourceSett
         }
         let parts = parts(&mut section, folder);
         let negatives = negatives(&mut section, folder);
-        let modalities = senses(&mut section, source);
+        let modalities = senses(&mut section, served.as_deref());
         let p_false = section.number("p_false", 1e-6..=0.5).unwrap_or(USUAL_P_FALSE);
         prompts.push(PromptSettings { id: id.into(), parts, negatives, modalities, p_false });
     }
@@ -41,11 +42,14 @@ fn prompt_id(section: &mut Section<'_>) -> String {
     if !section.has("id") {
         section.missing("id", "a short name, which stands in the topic of its events");
     }
-    let check = |id: &str| match RESERVED.contains(&id) {
+    section.checked_text("id", "a short name", usable_id).unwrap_or_default()
+}
+
+fn usable_id(id: &str) -> Result<(), String> {
+    match RESERVED.contains(&id) {
         true => Err(format!("\"{id}\" is taken: event/{id}/… means something else")),
         false => topic_name(id),
-    };
-    section.checked_text("id", "a short name", check).unwrap_or_default()
+    }
 }
 
 /// The source that a table names: `audio`, `image` or `text`, one of them.
@@ -101,7 +105,7 @@ fn negatives(section: &mut Section<'_>, folder: &Path) -> Vec<PartSource> {
     negatives
 }
 
-fn senses(section: &mut Section<'_>, source: &SourceSettings) -> Vec<Modality> {
+fn senses(section: &mut Section<'_>, served: Option<&[Modality]>) -> Vec<Modality> {
     let Some(words) = section.texts("in") else { return USUAL_SENSES.to_vec() };
     let mut senses: Vec<Modality> = Vec::new();
     for (word, line) in words {
@@ -117,11 +121,42 @@ fn senses(section: &mut Section<'_>, source: &SourceSettings) -> Vec<Modality> {
             }
         }
     }
-    if let SourceSettings::Sensors(sensors) = source {
-        let served = |sense: &Modality| sensors.iter().any(|sensor| sensor.driver.modality() == *sense);
-        if !sensors.is_empty() && !senses.is_empty() && !senses.iter().any(served) {
-            section.problem("no sensor serves any of the senses in `in`: it would never be found");
-        }
+    if !senses.is_empty() && !is_served(&senses, served) {
+        section.problem(NOT_SERVED);
     }
     senses
+}
+
+const NOT_SERVED: &str = "no sensor serves any of the senses in `in`: it would never be found";
+
+fn is_served(senses: &[Modality], served: Option<&[Modality]>) -> bool {
+    served.is_none_or(|served| senses.iter().any(|sense| served.contains(sense)))
+}
+
+/// What is wrong with a prompt that did not come from the file, checked as one of the file is; `settings` has the sensors.
+#[must_use]
+pub fn prompt_problems(prompt: &PromptSettings, settings: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut wrong = |key: &str, what: String| problems.push(Problem { line: None, key: key.to_owned(), what });
+    if let Err(what) = usable_id(&prompt.id) {
+        wrong("id", what);
+    }
+    if prompt.parts.is_empty() {
+        wrong("parts", "made of nothing, and the config file has no prompt of this name: give at least one".to_owned());
+    }
+    for (index, part) in prompt.parts.iter().enumerate().filter(|(_, part)| !(0.001..=1000.0).contains(&part.weight)) {
+        wrong(
+            &format!("parts[{index}].weight"),
+            format!("expected a number from 0.001 to 1000, found {}", part.weight),
+        );
+    }
+    if !(1e-6..=0.5).contains(&prompt.p_false) {
+        wrong("p_false", format!("expected a number from 0.000001 to 0.5, found {}", prompt.p_false));
+    }
+    if prompt.modalities.contains(&Modality::Text) {
+        wrong("senses", "no sensor reads text".to_owned());
+    } else if !is_served(&prompt.modalities, served(&settings.source, &settings.sensors_off).as_deref()) {
+        wrong("senses", NOT_SERVED.to_owned());
+    }
+    problems
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::modality::{Modality, is_name};
-use crate::publish::{BrokerAddress, PublishSettings};
+use crate::publish::{BrokerAddress, MqttVersion, PublishSettings};
+use crate::sensors::SensorSettings;
 use crate::{detect, events};
 
 use super::document::{Node, Value, parse};
@@ -13,10 +14,16 @@ use super::problem::Findings;
 use super::prompts::prompts;
 use super::section::Section;
 use super::sensors::source;
-use super::settings::{HopSettings, JointRule, LogLevel, LoginSettings, Settings, SourceSettings};
+use super::settings::{
+    CREDENTIAL, HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, Settings, SourceSettings, TlsFiles,
+    Winner,
+};
 
 /// Shortest and longest time from one window to the next, in seconds.
 pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
+
+/// The authorities that Debian's package ca-certificates trusts.
+const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Settings of what `table` holds. They are of use only when `findings` has no problem in the end.
 pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &Findings) -> Settings {
@@ -24,18 +31,37 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
     let (fleet, robot) = robot(&mut file.section("robot"));
     let pack = pack(&mut file.section("pack"), folder);
     let mut mqtt = file.section("mqtt");
-    let publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let mut publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    publish_without_credentials.home_assistant = home_assistant(&mut file);
     let login = login(&mut mqtt, folder);
+    let tls = tls(&mut mqtt, folder);
     drop(mqtt);
     let mut windows = windows(&mut file.section("windows"));
-    let source = source(&mut file, folder, &mut windows);
-    let prompts = prompts(&mut file, folder, &source);
+    let (source, sensors_off) = source(&mut file, folder, &mut windows);
+    let prompts = prompts(&mut file, folder, &served(&source, &sensors_off));
     let joint = joint(&mut file.section("joint"));
     let detect = read_detect(&mut file.section("detect"));
     let events = read_events(&mut file.section("events"));
+    let (state_folder, sync_within) = state(&mut file.section("state"), folder);
     let log = log(&mut file.section("log"));
-    let settings =
-        Settings { pack, publish_without_credentials, login, source, windows, prompts, joint, detect, events, log };
+    let remote = remote(&mut file.section("remote"));
+    let settings = Settings {
+        pack,
+        publish_without_credentials,
+        login,
+        tls,
+        source,
+        sensors_off,
+        windows,
+        prompts,
+        joint,
+        detect,
+        events,
+        state_folder,
+        sync_within,
+        log,
+        remote,
+    };
     check_hops(&settings, findings);
     settings
 }
@@ -68,9 +94,14 @@ fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
 
 fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettings {
     let host = section.checked_text("host", "the broker's host name or address", host_name);
-    let port = section.integer("port", 1..=u16::MAX).unwrap_or(1883);
+    let has_files = ["ca_file", "client_cert_file", "client_key_file"].iter().any(|key| section.has(key));
+    let has_tls = section.says("tls").unwrap_or(has_files);
+    let port = section.integer("port", 1..=u16::MAX).unwrap_or(if has_tls { 8883 } else { 1883 });
     let broker = BrokerAddress { host: host.unwrap_or_else(|| "localhost".to_owned()), port };
     let mut publish = PublishSettings::new(broker, fleet, robot);
+    if section.word("version", &["5", "3.1.1"]) == Some("3.1.1") {
+        publish.version = MqttVersion::V311;
+    }
     if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {
         publish.keep_alive = Duration::from_secs(secs.into());
     }
@@ -80,17 +111,47 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettin
     if let Some(bytes) = section.integer("outbox_max_bytes", 65_536..=1_073_741_824_u32) {
         publish.outbox.max_bytes = bytes as usize;
     }
+    if let Some(secs) = section.integer("outbox_max_age_secs", 60..=31_536_000_u32) {
+        publish.outbox.max_age = Duration::from_secs(secs.into());
+    }
     publish
+}
+
+fn home_assistant(file: &mut Section<'_>) -> Option<String> {
+    let is_wanted = file.has("home_assistant");
+    let mut section = file.section("home_assistant");
+    let prefix = section.checked_text("discovery_prefix", "the discovery prefix of Home Assistant", topic_name);
+    is_wanted.then(|| prefix.unwrap_or_else(|| "homeassistant".to_owned()))
 }
 
 fn login(section: &mut Section<'_>, folder: &Path) -> Option<LoginSettings> {
     let username = section.text("username", "a user name").map(|(name, _)| name);
     // Whether the file is there is seen when it is read: systemd shows credentials to the service alone.
-    let password_file = section.path("password_file", folder, "a file that holds the password");
+    let password_file = secret_file(section, "password_file", folder, "a file that holds the password");
     if username.is_none() && password_file.is_some() {
         section.problem("`password_file` without `username`");
     }
     username.map(|username| LoginSettings { username, password_file })
+}
+
+/// TLS is on when it is said, or when any of its files is.
+fn tls(section: &mut Section<'_>, folder: &Path) -> Option<TlsFiles> {
+    let said = section.flag("tls");
+    let ca = secret_file(section, "ca_file", folder, "a file with the certificates to trust");
+    let cert = secret_file(section, "client_cert_file", folder, "a file with our own certificate");
+    let key = secret_file(section, "client_key_file", folder, "a file with our own private key");
+    let has_files = ca.is_some() || cert.is_some() || key.is_some();
+    if cert.is_some() != key.is_some() {
+        section.problem("`client_cert_file` and `client_key_file` go together");
+    }
+    let ca = ca.unwrap_or_else(|| PathBuf::from(SYSTEM_CA_FILE));
+    said.unwrap_or(has_files).then(|| TlsFiles { ca, identity: cert.zip(key) })
+}
+
+/// A file that only the service may be able to read: looked at when it is needed. `credential:NAME` stays as it is.
+fn secret_file(section: &mut Section<'_>, key: &'static str, folder: &Path, expected: &str) -> Option<PathBuf> {
+    let (text, _) = section.text(key, expected)?;
+    Some(if text.starts_with(CREDENTIAL) { PathBuf::from(text) } else { folder.join(text) })
 }
 
 fn host_name(host: &str) -> Result<(), String> {
@@ -176,9 +237,34 @@ fn read_events(section: &mut Section<'_>) -> events::Settings {
     events
 }
 
+fn state(section: &mut Section<'_>, folder: &Path) -> (Option<PathBuf>, Duration) {
+    let sync_secs = section.number("sync_secs", 0.01..=60.0).unwrap_or(0.5);
+    (section.path("folder", folder, "a folder that perceptd may write to"), Duration::from_secs_f64(sync_secs))
+}
+
 fn log(section: &mut Section<'_>) -> LogLevel {
     let word = section.word("level", &LogLevel::ALL.map(LogLevel::name));
     LogLevel::ALL.into_iter().find(|level| Some(level.name()) == word).unwrap_or_default()
+}
+
+fn remote(section: &mut Section<'_>) -> RemoteSettings {
+    let usual = RemoteSettings::default();
+    RemoteSettings {
+        enabled: section.flag("enabled").unwrap_or(usual.enabled),
+        winner: match section.word("winner", &["topic", "file"]) {
+            Some("file") => Winner::File,
+            _ => Winner::Topic,
+        },
+        watch_secs: section.number("watch_secs", 0.5..=60.0).unwrap_or(usual.watch_secs),
+        max_commands: section.integer("max_commands", 1..=32_u16).map_or(usual.max_commands, usize::from),
+    }
+}
+
+/// The senses that the config has sensors for, those that are off among them; none where a recording decides.
+pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<Vec<Modality>> {
+    let SourceSettings::Sensors(on) = source else { return None };
+    let served: Vec<Modality> = on.iter().chain(off).map(|sensor| sensor.driver.modality()).collect();
+    (!served.is_empty()).then_some(served)
 }
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.

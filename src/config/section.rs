@@ -55,6 +55,14 @@ impl<'a> Section<'a> {
         self.rest.contains_key(key)
     }
 
+    /// The `true` or `false` under `key`, which stays there.
+    pub(super) fn says(&self, key: &str) -> Option<bool> {
+        match self.rest.get(key)?.value {
+            Value::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
     /// What stands under `key`.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
         self.asked.push(key);

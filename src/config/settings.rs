@@ -1,15 +1,17 @@
 //! What a config resolves to, with the defaults of every key.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
-use crate::publish::{Credentials, PublishSettings};
+use crate::publish::{Credentials, PublishSettings, TlsSettings};
 use crate::recording::Speed;
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
+use crate::store::events::StoreSettings;
 use crate::windows::WindowSettings;
 
 use super::ConfigError;
@@ -23,8 +25,12 @@ pub struct Settings {
     pub publish_without_credentials: PublishSettings,
     /// How to log in to the broker.
     pub login: Option<LoginSettings>,
+    /// The files for TLS; none is plain TCP.
+    pub tls: Option<TlsFiles>,
     /// Where samples come from.
     pub source: SourceSettings,
+    /// Sensors that the config has, turned off.
+    pub sensors_off: Vec<SensorSettings>,
     /// How samples are cut.
     pub windows: HopSettings,
     /// What to look for.
@@ -35,18 +41,34 @@ pub struct Settings {
     pub detect: crate::detect::Settings,
     /// How scores become events.
     pub events: crate::events::Settings,
+    /// Where what must outlive a restart is kept; [`Self::state_folder`] adds systemd's.
+    pub state_folder: Option<PathBuf>,
+    /// At most this long after an event the disk is told to write it.
+    pub sync_within: Duration,
     /// The least severe log line that is written.
     pub log: LogLevel,
+    /// Config, prompts and commands by topic.
+    pub remote: RemoteSettings,
 }
 
 impl Settings {
-    /// Settings of `publish`, with the password as its file holds it now.
+    /// Settings of `publish`, with password and certificates as their files hold them now.
     ///
     /// # Errors
-    /// When the password file cannot be read.
+    /// When the file of a password, certificate or key cannot be read.
     pub fn publish(&self) -> Result<PublishSettings, ConfigError> {
         let credentials = self.login.as_ref().map(LoginSettings::credentials).transpose()?;
-        Ok(PublishSettings { credentials, ..self.publish_without_credentials.clone() })
+        let tls = self.tls.as_ref().map(TlsFiles::read).transpose()?;
+        let store = self
+            .state_folder()
+            .map(|folder| StoreSettings { sync_within: self.sync_within, ..StoreSettings::new(folder) });
+        Ok(PublishSettings { credentials, tls, store, ..self.publish_without_credentials.clone() })
+    }
+
+    /// The state folder: the config's, else the one that systemd made for the unit (`StateDirectory=`), else none.
+    #[must_use]
+    pub fn state_folder(&self) -> Option<PathBuf> {
+        self.state_folder.clone().or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
     }
 
     /// Settings of `windows` for one sensor, with what the pack says about its sense.
@@ -86,8 +108,7 @@ impl LoginSettings {
     fn credentials(&self) -> Result<Credentials, ConfigError> {
         let password = match &self.password_file {
             Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|source| ConfigError::Password { path: path.clone(), source })?;
+                let text = String::from_utf8_lossy(&secret(path, "password_file")?).into_owned();
                 text.lines().next().unwrap_or_default().to_owned()
             }
             None => String::new(),
@@ -95,6 +116,38 @@ impl LoginSettings {
         Ok(Credentials { username: self.username.clone(), password })
     }
 }
+
+/// The files for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates of the authorities to trust, as PEM.
+    pub ca: PathBuf,
+    /// Our own certificate and its key, as PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsFiles {
+    fn read(&self) -> Result<TlsSettings, ConfigError> {
+        let identity = self.identity.as_ref();
+        let identity = identity
+            .map(|(cert, key)| Ok((secret(cert, "client_cert_file")?, secret(key, "client_key_file")?)))
+            .transpose()?;
+        Ok(TlsSettings { ca_pem: secret(&self.ca, "ca_file")?, identity_pem: identity })
+    }
+}
+
+/// What a file holds, or the credential that systemd has for the service: `credential:NAME`.
+fn secret(path: &Path, key: &'static str) -> Result<Vec<u8>, ConfigError> {
+    let credential = path.to_str().and_then(|path| path.strip_prefix(CREDENTIAL));
+    let path = match credential {
+        Some(name) => PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default()).join(name),
+        None => path.to_owned(),
+    };
+    std::fs::read(&path).map_err(|source| ConfigError::Secret { path, key, source })
+}
+
+/// What a credential's name begins with.
+pub(super) const CREDENTIAL: &str = "credential:";
 
 /// Where samples come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +167,35 @@ pub struct ReplaySettings {
     pub speed: Speed,
     /// Starts over at the end.
     pub repeat: bool,
+}
+
+/// Config, prompts and commands by topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteSettings {
+    /// Whether perceptd listens to them.
+    pub enabled: bool,
+    /// Who wins where the file and a topic say different things.
+    pub winner: Winner,
+    /// How long a changed config is watched before it is kept, in seconds.
+    pub watch_secs: f64,
+    /// Commands that may be worked on at once.
+    pub max_commands: usize,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self { enabled: true, winner: Winner::Topic, watch_secs: 4.0, max_commands: 4 }
+    }
+}
+
+/// Who wins where the file and a topic say different things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Winner {
+    /// The topic: the file is what a robot starts with.
+    #[default]
+    Topic,
+    /// The file: topics may only add what it does not say.
+    File,
 }
 
 /// How samples are cut into windows; lengths and rates come from the pack.

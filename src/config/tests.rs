@@ -7,7 +7,11 @@ use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PartSource;
 use crate::publish::{BrokerAddress, PublishSettings};
-use crate::sensors::{DriverSettings, MicrophoneSettings};
+use crate::sensors::wire::{ArrayElement, TextColumn};
+use crate::sensors::{
+    DriverSettings, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings, MicrophoneSettings, Mounting,
+    ThermalArrayDriver,
+};
 
 /// A folder as configs point to: a pack whose manifest has windows, a sound, a picture, a recording.
 fn folder() -> tempfile::TempDir {
@@ -111,7 +115,7 @@ fn each_mistake_is_named() {
         ),
         (
             "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmarker_rows = 2\n",
-            "line 10: sensors.c.marker_rows: unknown key; known: hop_secs, time_offset_ms, driver, layout, device, \
+            "line 10: sensors.c.marker_rows: unknown key; known: enabled, hop_secs, time_offset_ms, driver, layout, device, \
              width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
         ),
         (
@@ -233,6 +237,37 @@ fn each_mistake_is_named() {
 }
 
 #[test]
+fn wires_resolve_to_what_they_say() {
+    let folder = folder();
+    let text = format!(
+        "{LEAST}[sensors.a]\ndriver = 'mavlink'\nudp = '0.0.0.0:14550'\nrate_hz = 0\nmounting_rpy_deg = [180, 0, 0]\n\
+         [sensors.b]\ndriver = 'text_line'\ndevice = '/dev/b'\ndelimiter = 'space'\naccel_unit = 'mg'\ntime_unit = 'us'\n\
+         gyro_unit = 'degps'\ngyro_scale = 0.5\ncolumns = ['t', '_', 'az', 'ay', 'ax', 'gx', 'gy', 'gz']\n\
+         [sensors.c]\ndriver = 'serial_array'\ndevice = '/dev/c'\nheader = 'aa 0B'\nwidth_px = 8\nheight_px = 4\n\
+         element = 'u16'\nbyte_order = 'big'\ncelsius_per_unit = 0.01\ncelsius_at_zero = -273.15\ntrailer_bytes = 2\n"
+    );
+    let settings = Settings::from_text(&text, folder.path()).unwrap();
+    let SourceSettings::Sensors(sensors) = settings.source else { panic!() };
+    let driver = |name: &str| &sensors.iter().find(|sensor| sensor.id.as_str() == name).unwrap().driver;
+    let line = MavlinkLine::Udp("0.0.0.0:14550".to_owned());
+    let mavlink = MavlinkSettings { line, system_id: None, asked_rate_hz: None };
+    let mounting = Mounting::from_rpy_deg([180.0, 0.0, 0.0]);
+    assert_eq!(driver("a"), &DriverSettings::Imu(ImuSettings { driver: ImuDriver::Mavlink(mavlink), mounting }));
+    let DriverSettings::Imu(ImuSettings { driver: ImuDriver::TextLine(port, lines), .. }) = driver("b") else {
+        panic!()
+    };
+    assert_eq!((port.device.as_str(), port.baud, lines.delimiter), ("/dev/b", 115_200, ' '));
+    let [of_accel, of_gyro, of_time] = [lines.accel_mps2_per_unit, lines.gyro_radps_per_unit, lines.nanos_per_unit];
+    assert!((of_accel - 0.009_806_65).abs() < 1e-9 && (of_gyro - 0.5f64.to_radians()).abs() < 1e-12);
+    assert_eq!(of_time, 1000.0);
+    use TextColumn::{Accel, Gyro, Ignored, Time};
+    assert_eq!(lines.columns, [Time, Ignored, Accel(2), Accel(1), Accel(0), Gyro(0), Gyro(1), Gyro(2)]);
+    let DriverSettings::ThermalArray(ThermalArrayDriver::SerialArray(_, array)) = driver("c") else { panic!() };
+    assert_eq!((&array.header[..], array.element, array.big_endian), (&[0xAA, 0x0B][..], ArrayElement::U16, true));
+    assert_eq!((array.frame_bytes(), array.valid_celsius.clone()), (2 + 64 + 2, -40.0..=300.0));
+}
+
+#[test]
 fn names_are_unique() {
     let twice = "[[prompts]]\nid = 'a'\ntext = 'dog'\n".repeat(2);
     assert_eq!(problems(&format!("{LEAST}{twice}")), ["line 10: prompts[1]: a second prompt with the id \"a\""]);
@@ -267,7 +302,7 @@ fn the_password_is_read_when_it_is_needed() {
     let folder = folder();
     let text = format!("{LEAST}[mqtt]\nusername = 'me'\npassword_file = 'password'\n");
     let settings = Settings::from_text(&text, folder.path()).unwrap();
-    assert!(matches!(settings.publish(), Err(ConfigError::Password { .. })));
+    assert!(matches!(settings.publish(), Err(ConfigError::Secret { .. })));
     std::fs::write(folder.path().join("password"), "secret\n").unwrap();
     let credentials = settings.publish().unwrap().credentials.unwrap();
     assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
@@ -335,6 +370,7 @@ fn the_reference_config_has_every_key() {
 /// Keys that are shown with one sensor or prompt and left out with the others.
 fn per_instance(key: &str) -> bool {
     let shown = [
+        "enabled",
         "time_offset_ms",
         "hop_secs",
         "mounting_rpy_deg",

@@ -1,20 +1,24 @@
 //! Rooms from settings: everything that can fail before the first thread starts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::boot::Boot;
 use super::perception::Perception;
+use super::plan::{Ground, sensors_of};
 use super::threads::{Pace, WindowLoop};
 use crate::config::{Settings, SourceSettings};
 use crate::detect::Detector;
-use crate::encoders::Encoders;
+use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
 use crate::modality::{Modality, SensorId};
 use crate::prompts::{Prompt, enrol};
 use crate::publish::{Post, PublishParts, Publisher};
 use crate::recording::Recording;
 use crate::space::{Bank, Joint};
+use crate::store::Fault;
 use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
 use crate::windows::{WindowSettings, Windower};
@@ -28,30 +32,31 @@ pub(super) struct Rooms {
     pub(super) publisher: Publisher,
     pub(super) post: Post,
     pub(super) joint_hop_nanos: i64,
+    pub(super) ground: Ground,
 }
 
 impl Rooms {
     /// Opens the recording, loads the pack, enrols the prompts. Touches neither devices nor the broker.
-    pub(super) fn build(settings: &Settings, started_at: MonoTime) -> anyhow::Result<Self> {
+    pub(super) fn build(boot: &mut Boot, started_at: MonoTime) -> anyhow::Result<Self> {
+        let settings = &boot.settings.clone();
         let telemetry = Telemetry::default();
         let recording = match &settings.source {
             SourceSettings::Replay(replay) => Some(Recording::open(&replay.recording)?),
             SourceSettings::Sensors(_) => None,
         };
-        let sensors = sensors(settings, recording.as_ref());
+        let recorded = recording.as_ref().map(Recording::sensors).unwrap_or_default();
+        let sensors = sensors_of(settings, &recorded);
         let (timeline, ids) = time_and_ids(recording.as_ref())?;
         // What prompts are made of is loaded first: the text encoder is large, and what it leaves is taken by the others.
         let mut encoders = Encoders::open(&settings.pack, &[])?;
-        let bank = Bank::new(encoders.bank()?);
-        let prompts = settings.prompts.iter().map(|prompt| enrol(prompt, &mut encoders, &bank));
-        let prompts = prompts.collect::<Result<Vec<Prompt>, _>>()?;
-        encoders.unload(Modality::Text);
-        for (_, modality) in &sensors {
-            encoders.load(*modality)?;
-        }
+        let bank = Arc::new(Bank::new(encoders.bank()?));
+        let prompts = prompts(boot, &mut encoders, &bank)?;
+        load_only(&mut encoders, &sensors)?;
         let cut = windows(settings, &sensors, &encoders)?;
         let joint = joint(settings, &sensors, &encoders);
         let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
+        let facts = Modality::ALL.into_iter().filter_map(|m| Some((m, encoders.facts(m)?.clone())));
+        let ground = Ground { facts: facts.collect(), recorded, timeline: timeline.clone() };
         let parts = PublishParts {
             timeline,
             telemetry: telemetry.clone(),
@@ -75,19 +80,35 @@ impl Rooms {
             joint,
             telemetry: telemetry.clone(),
             last_time: MonoTime::default(),
+            latest: BTreeMap::new(),
         };
-        Ok(Self { telemetry, recording, windows, perception, publisher, post, joint_hop_nanos })
+        Ok(Self { telemetry, recording, windows, perception, publisher, post, joint_hop_nanos, ground })
     }
 }
 
-fn sensors(settings: &Settings, recording: Option<&Recording>) -> Vec<(SensorId, Modality)> {
-    match (&settings.source, recording) {
-        (SourceSettings::Sensors(sensors), _) => {
-            sensors.iter().map(|sensor| (sensor.id.clone(), sensor.driver.modality())).collect()
+/// The prompts of the file, of which each must be right, and of topics, of which a wrong one is told.
+fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Result<Vec<Prompt>> {
+    let mut prompts = Vec::new();
+    for (settings, digest) in std::mem::take(&mut boot.pending) {
+        let outcome = enrol(&settings, encoders, bank).map(|prompt| prompts.push(prompt));
+        let outcome = outcome.map_err(|error| Fault { key: "parts".to_owned(), what: error.to_string() });
+        if let Err(fault) = &outcome {
+            tracing::error!("a prompt that came by topic is not looked for: {}", fault.what);
         }
-        (SourceSettings::Replay(_), Some(recording)) => recording.sensors(),
-        (SourceSettings::Replay(_), None) => Vec::new(),
+        drop(boot.book.settled(&settings.id, &digest, outcome));
     }
+    let of_file = boot.book.wanted().into_iter().filter(|(_, digest)| digest.is_none());
+    for (settings, _) in of_file {
+        prompts.push(enrol(&settings, encoders, bank)?);
+    }
+    prompts.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(prompts)
+}
+
+/// Drops what only prompts needed, and loads what the sensors need.
+fn load_only(encoders: &mut Encoders, sensors: &[(SensorId, Modality)]) -> Result<(), EncodersError> {
+    encoders.unload(Modality::Text);
+    sensors.iter().try_for_each(|(_, modality)| encoders.load(*modality))
 }
 
 fn time_and_ids(recording: Option<&Recording>) -> anyhow::Result<(Timeline, IdSource)> {

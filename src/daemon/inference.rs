@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::perception::{Finding, Perception};
+use super::perception::{Finding, Perception, PerceptionChange};
 use super::threads::{Heartbeat, Turn};
 use crate::events::Event;
 use crate::pipe::{Received, Receiver};
@@ -21,9 +21,13 @@ pub(super) struct InferenceLoop {
 }
 
 impl InferenceLoop {
-    pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat) {
+    pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat, changes: &Receiver<PerceptionChange>) {
         self.publisher.active(&[]);
+        self.publisher.prompts(self.perception.prompt_names());
         loop {
+            while let Received::Item(change) = changes.recv(Duration::ZERO) {
+                self.change(change);
+            }
             match input.recv(IDLE_TURN) {
                 Received::Item(turn) => {
                     let findings = self.perception.turn(turn);
@@ -36,6 +40,15 @@ impl InferenceLoop {
         }
         let last = self.perception.shutdown();
         self.publish(last.into_iter().map(Finding::Event).collect());
+    }
+
+    fn change(&mut self, change: PerceptionChange) {
+        if let PerceptionChange::Tune(tuning) = &change {
+            self.joint_hop_nanos = tuning.joint_hop_nanos;
+        }
+        let ended = self.perception.change(change);
+        self.publisher.prompts(self.perception.prompt_names());
+        self.publish(ended.into_iter().map(Finding::Event).collect());
     }
 
     fn publish(&self, findings: Vec<Finding>) {

@@ -2,12 +2,21 @@
 //!
 //! It decides nothing about data: that is the rooms' work.
 
+mod boot;
 mod build;
+mod commands;
+mod control;
 mod inference;
 mod perception;
+mod plan;
+mod prepare;
+mod prompt_book;
+mod recorder;
 mod service;
 mod signals;
+mod sources;
 mod threads;
+mod transaction;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,18 +26,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{Settings, SourceSettings};
-use crate::pipe::{Depth, OnDrop, Sender, WhenFull, bounded};
+use crate::config::{ReplaySettings, Settings, SourceSettings};
+use crate::pipe::{Depth, OnDrop, Receiver, Sender, WhenFull, bounded};
 use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
 use crate::recording::{self, Recording};
-use crate::sensors::{self, Sample};
+use crate::sensors::Sample;
+use crate::store::RemoteStore;
 use crate::telemetry::{DropReason, SensorState, Telemetry};
 use crate::time::{MonoTime, now, process_cpu_nanos};
+use boot::Boot;
 use build::Rooms;
+use control::{Control, ControlPipes};
 use inference::InferenceLoop;
+use perception::PerceptionChange;
+use prepare::PrepareLoop;
 use service::Service;
 use signals::StopSignals;
-use threads::{Heartbeat, Turn};
+use sources::Sources;
+use threads::{Heartbeat, Turn, WindowChange};
+
+pub use control::Remote;
 
 /// Samples that may wait for the windows: several seconds of all sensors.
 const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
@@ -36,6 +53,8 @@ const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// Both in a replay, where all that waits is still worked on before a stop: a second's worth of it.
 const REPLAY_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+/// Changes that may wait for a thread; it looks at them at every turn.
+const CHANGES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// From one health message to the next.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// The same when the state of a sensor has changed: its absence is seen within two seconds.
@@ -71,11 +90,12 @@ impl Named {
     }
 }
 
-/// Runs perceptd until `stop` is set, a signal comes, or the recording that it replays has ended.
+/// Runs perceptd until `stop` is set, a signal comes, or the recording that it replays has ended. With `remote`, and unless the
+/// settings forbid it, topics may change what it does; `settings` are then those of the file alone.
 ///
 /// # Errors
 /// What kept it from starting, or which thread failed.
-pub fn run(settings: &Settings, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let started_at = now();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -88,8 +108,17 @@ pub fn run(settings: &Settings, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         StopSignals::listen().context("cannot listen to signals")?
     };
     runtime.spawn(signals.watch(Arc::clone(stop)));
-    let rooms = Rooms::build(settings, started_at)?;
-    let running = Running::start(rooms, settings, stop, &runtime)?;
+    let remote = remote.filter(|_| settings.remote.enabled);
+    let store = RemoteStore::open(settings.state_folder().filter(|_| remote.is_some()).as_deref())?;
+    let mut boot = match &remote {
+        Some(remote) => Boot::with_kept(&remote.file, settings, &store),
+        None => Boot::of_file(settings),
+    };
+    if let Some(remote) = remote.as_ref().filter(|_| boot.settings.log != settings.log) {
+        (remote.set_log)(boot.settings.log);
+    }
+    let rooms = Rooms::build(&mut boot, started_at)?;
+    let running = Running::start(rooms, boot, remote.map(|remote| (remote, store)), stop, &runtime)?;
     tracing::info!(millis = now().nanos_since(started_at) / 1_000_000, "ready");
     let ended = running.supervise(stop);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -101,6 +130,8 @@ struct Running<'a> {
     runtime: &'a tokio::runtime::Runtime,
     service: Service,
     threads: Vec<Named>,
+    sources: Sources,
+    control: Option<Control>,
     heartbeat: Arc<Heartbeat>,
     publisher: Publisher,
     posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
@@ -118,8 +149,9 @@ struct Queues {
 
 impl<'a> Running<'a> {
     fn start(
-        rooms: Rooms,
-        settings: &Settings,
+        mut rooms: Rooms,
+        boot: Boot,
+        remote: Option<(Remote, RemoteStore)>,
         stop: &Arc<AtomicBool>,
         runtime: &'a tokio::runtime::Runtime,
     ) -> anyhow::Result<Self> {
@@ -137,10 +169,33 @@ impl<'a> Running<'a> {
             joint_hop_nanos: rooms.joint_hop_nanos,
         };
         let beating = Arc::clone(&heartbeat);
-        threads.push(spawn("inference", move || inference.run(&turn_out, &beating))?);
+        let (perception, perception_changes) = changes::<PerceptionChange>();
+        let (windows_told, window_changes) = changes::<WindowChange>();
+        let bank = Arc::clone(&inference.perception.bank);
+        threads.push(spawn("inference", move || inference.run(&turn_out, &beating, &perception_changes))?);
         let windows = rooms.windows;
-        threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in))?);
-        threads.extend(source_threads(settings, rooms.recording, &rooms.telemetry, &rooms.publisher, sample_in, stop)?);
+        threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in, &window_changes))?);
+        let mut sources = Sources::new(rooms.telemetry.clone(), (!replay).then(|| sample_in.clone()));
+        match (&boot.settings.source, rooms.recording) {
+            (SourceSettings::Replay(replay), Some(recording)) => {
+                threads.push(replay_thread(replay.clone(), recording, rooms.publisher.clone(), sample_in, stop)?);
+            }
+            (SourceSettings::Replay(_), None) => bail!("there is no recording to replay"),
+            (SourceSettings::Sensors(sensors), _) => {
+                drop(sample_in);
+                sensors.iter().try_for_each(|sensor| sources.start(sensor.clone()))?;
+            }
+        }
+        let control = remote.map(|(remote, store)| {
+            let ((jobs, asked), (made, ready)) = prepare::pipes();
+            let prepare = PrepareLoop { pack: boot.settings.pack.clone(), bank };
+            threads.push(spawn("prepare", move || prepare.run(&asked, &made))?);
+            let arrivals = rooms.post.subscribe(control::listened(&rooms.publisher));
+            let pipes = ControlPipes { arrivals, jobs, ready, windows: windows_told, perception };
+            let (publisher, telemetry) = (rooms.publisher.clone(), rooms.telemetry.clone());
+            anyhow::Ok(Control::new(remote, store, boot, rooms.ground, pipes, publisher, telemetry))
+        });
+        let control = control.transpose()?;
         let (all_said, is_all_said) = tokio::sync::oneshot::channel();
         let posting = runtime.spawn(rooms.post.run(async {
             // A sender that is gone means the same: nothing more will come.
@@ -149,22 +204,44 @@ impl<'a> Running<'a> {
         let publisher = rooms.publisher;
         let service = Service::new();
         let telemetry = rooms.telemetry;
-        Ok(Self { runtime, service, threads, heartbeat, publisher, posting, all_said, telemetry, queues })
+        Ok(Self {
+            runtime,
+            service,
+            threads,
+            sources,
+            control,
+            heartbeat,
+            publisher,
+            posting,
+            all_said,
+            telemetry,
+            queues,
+        })
     }
 
     /// Looks after the threads until all have ended, then lets the publisher say the last word.
-    fn supervise(self, stop: &AtomicBool) -> anyhow::Result<()> {
+    fn supervise(mut self, stop: &AtomicBool) -> anyhow::Result<()> {
         self.service.ready();
         let mut health = HealthTimer::new(self.telemetry.clone());
         let mut stopping_since = None;
-        while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
-            std::thread::park_timeout(SUPERVISE_EVERY);
+        let mut failed = Ok(());
+        while self.is_running() {
+            match &mut self.control {
+                Some(control) => control.turn(&mut self.sources, SUPERVISE_EVERY),
+                None => std::thread::park_timeout(SUPERVISE_EVERY),
+            }
             self.service.alive(self.heartbeat.age());
             let time = now();
             if health.is_due(time) {
                 self.publisher.health(&self.health());
             }
+            if let Err(error) = self.sources.reap() {
+                tracing::error!("{error:#}");
+                failed = failed.and(Err(error));
+                stop.store(true, Ordering::Relaxed);
+            }
             if stop.load(Ordering::Relaxed) {
+                self.end();
                 let since = *stopping_since.get_or_insert_with(|| {
                     self.service.stopping();
                     time
@@ -174,23 +251,39 @@ impl<'a> Running<'a> {
                 }
             }
         }
+        self.end();
         self.service.stopping();
         let ended = self.threads.into_iter().map(Named::join).collect::<Vec<_>>();
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
-        if farewell.undelivered > 0 {
-            tracing::error!(
-                events = farewell.undelivered,
-                "events are lost: the broker did not take them before the stop"
-            );
+        match farewell.undelivered {
+            0 => {}
+            events if farewell.are_kept => {
+                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
+            }
+            events => tracing::error!(events, "events are lost: the broker did not take them before the stop"),
         }
+        failed?;
         ended.into_iter().collect()
+    }
+
+    /// Whether a thread of the pipeline still works. One that prepares for topics counts only until it is told to end.
+    fn is_running(&self) -> bool {
+        self.threads.iter().any(|thread| !thread.handle.is_finished() && thread.name != "prepare")
+    }
+
+    /// An ordered stop: no topic is listened to any more, the sensors end, and all that follows them.
+    fn end(&mut self) {
+        if let Some(mut control) = self.control.take() {
+            control.end_well();
+        }
+        self.sources.stop_all();
     }
 
     fn unfinished(&self) -> String {
         let names =
             self.threads.iter().filter(|thread| !thread.handle.is_finished()).map(|thread| thread.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
+        names.chain(self.sources.unfinished()).collect::<Vec<_>>().join(", ")
     }
 
     fn health(&self) -> HealthReading {
@@ -236,40 +329,29 @@ impl HealthTimer {
     }
 }
 
-/// One thread for the recording, or one for each device.
-fn source_threads(
-    settings: &Settings,
-    recording: Option<Recording>,
-    telemetry: &Telemetry,
-    publisher: &Publisher,
+/// The thread that plays the recording.
+fn replay_thread(
+    replay: ReplaySettings,
+    recording: Recording,
+    publisher: Publisher,
     output: Sender<Sample>,
     stop: &Arc<AtomicBool>,
-) -> anyhow::Result<Vec<Named>> {
-    match (&settings.source, recording) {
-        (SourceSettings::Replay(replay), Some(recording)) => {
-            let (replay, stop, publisher) = (replay.clone(), Arc::clone(stop), publisher.clone());
-            let play = move || {
-                if !publisher.wait_until_connected(BROKER_PATIENCE) {
-                    tracing::warn!("no broker yet: embeddings are lost until there is one, events wait for it");
-                }
-                match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
-                    Ok(_) => tracing::info!("the replay is over"),
-                    Err(error) => tracing::error!(%error, "the replay ends here"),
-                }
-            };
-            Ok(vec![spawn("replay", play)?])
+) -> anyhow::Result<Named> {
+    let stop = Arc::clone(stop);
+    spawn("replay", move || {
+        if !publisher.wait_until_connected(BROKER_PATIENCE) {
+            tracing::warn!("no broker yet: embeddings are lost until there is one, events wait for it");
         }
-        (SourceSettings::Sensors(sensors), _) => {
-            let threads = sensors.iter().map(|sensor| {
-                let (sensor, output, stop) = (sensor.clone(), output.clone(), Arc::clone(stop));
-                let counters = telemetry.sensor(&sensor.id);
-                let name = format!("sensor-{}", sensor.id);
-                spawn(&name, move || sensors::run(&sensor, counters, output, &stop))
-            });
-            threads.collect()
+        match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
+            Ok(_) => tracing::info!("the replay is over"),
+            Err(error) => tracing::error!(%error, "the replay ends here"),
         }
-        (SourceSettings::Replay(_), None) => bail!("there is no recording to replay"),
-    }
+    })
+}
+
+/// A pipe for what a running thread is told.
+fn changes<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(CHANGES_WAITING, WhenFull::Block, Box::new(|_| {}))
 }
 
 fn sample_policy(replay: bool) -> WhenFull<Sample> {

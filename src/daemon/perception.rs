@@ -1,17 +1,22 @@
 //! From windows to what is published: embeddings, the joint vector, events. One value on one thread; it reads the clock only to
 //! time the encoders.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
 use crate::detect::{DetectError, Detector, Frame};
 use crate::encoders::{Embedding, Encoders, EncodersError};
 use crate::events::{Episodes, Event, Evidence};
 use crate::media::{CameraFrame, MediaError};
 use crate::modality::{Modality, SensorId};
-use crate::prompts::Prompt;
+use crate::prompts::{Prompt, PromptId};
 use crate::space::{Bank, Joint, JointVector, Score};
 use crate::telemetry::{DropReason, Telemetry};
 use crate::time::{MonoTime, Span, now};
 use crate::windows::{Presence, Window, WindowData};
 
+use super::plan::Tuning;
 use super::threads::Turn;
 
 /// What goes to subscribers.
@@ -49,13 +54,39 @@ enum WindowError {
 /// Encoders, prompts and the state of events.
 pub(super) struct Perception {
     pub(super) encoders: Encoders,
-    pub(super) bank: Bank,
+    pub(super) bank: Arc<Bank>,
     pub(super) prompts: Vec<Prompt>,
     pub(super) detector: Detector,
     pub(super) episodes: Episodes,
     pub(super) joint: Joint,
     pub(super) telemetry: Telemetry,
     pub(super) last_time: MonoTime,
+    /// What each sensor gave last, for whoever asks.
+    pub(super) latest: BTreeMap<SensorId, Latest>,
+}
+
+/// What a sensor gave last.
+#[derive(Clone, Debug)]
+pub(super) struct Latest {
+    pub(super) embedded: Embedded,
+    pub(super) scores: Vec<(PromptId, Score)>,
+    pub(super) frame: Option<CameraFrame>,
+}
+
+/// What a running perception may be told.
+pub(super) enum PerceptionChange {
+    /// Encoders that were loaded beside.
+    Adopt(Box<Encoders>),
+    /// How scores become boxes and events, and how the senses are summed.
+    Tune(Box<Tuning>),
+    /// Looks for this from now on, in the place of a prompt of the same name.
+    PutPrompt(Box<Prompt>),
+    /// Looks for it no longer.
+    DropPrompt(PromptId),
+    /// The sensor is turned off.
+    ForgetSensor(SensorId),
+    /// Tells what every sensor gave last.
+    Snapshot(SyncSender<BTreeMap<SensorId, Latest>>),
 }
 
 impl Perception {
@@ -72,9 +103,49 @@ impl Perception {
         }
     }
 
+    /// Does what it is told; gives the events that end by it.
+    pub(super) fn change(&mut self, change: PerceptionChange) -> Vec<Event> {
+        match change {
+            PerceptionChange::Adopt(encoders) => self.encoders.adopt(*encoders),
+            PerceptionChange::Tune(tuning) => {
+                self.detector = Detector::new(tuning.detect);
+                self.episodes.tune(tuning.events);
+                self.joint.tune(tuning.joint);
+            }
+            PerceptionChange::PutPrompt(prompt) => {
+                let ended = self.drop_prompt(&prompt.id);
+                self.prompts.push(*prompt);
+                self.prompts.sort_by(|a, b| a.id.cmp(&b.id));
+                return ended;
+            }
+            PerceptionChange::DropPrompt(id) => return self.drop_prompt(&id),
+            PerceptionChange::ForgetSensor(sensor) => {
+                self.latest.remove(&sensor);
+                self.joint.forget(&sensor);
+                return self.episodes.source_lost(&sensor, self.last_time);
+            }
+            // Who asked may have given up.
+            PerceptionChange::Snapshot(asked) => drop(asked.try_send(self.latest.clone())),
+        }
+        Vec::new()
+    }
+
+    fn drop_prompt(&mut self, id: &PromptId) -> Vec<Event> {
+        self.prompts.retain(|prompt| prompt.id != *id);
+        for latest in self.latest.values_mut() {
+            latest.scores.retain(|(prompt, _)| prompt != id);
+        }
+        self.episodes.prompt_removed(id, self.last_time)
+    }
+
     /// Ends what is open.
     pub(super) fn shutdown(&mut self) -> Vec<Event> {
         self.episodes.shutdown(self.last_time)
+    }
+
+    /// What is looked for now.
+    pub(super) fn prompt_names(&self) -> impl Iterator<Item = &str> {
+        self.prompts.iter().map(|prompt| &*prompt.id)
     }
 
     /// Events that are open now.
@@ -92,13 +163,15 @@ impl Perception {
             Ok((embedding, evidence)) => {
                 counters.count_embedding(u64::try_from(nanos).unwrap_or(0));
                 self.joint.push(&window.sensor, window.span.end, &embedding);
-                let mut findings = vec![Finding::Embedding(Embedded {
-                    sensor: window.sensor,
+                let embedded = Embedded {
+                    sensor: window.sensor.clone(),
                     window_index: window.index,
                     span: window.span,
                     presence: window.presence,
                     embedding,
-                })];
+                };
+                self.remember(&embedded, &evidence, window.data);
+                let mut findings = vec![Finding::Embedding(embedded)];
                 findings.extend(evidence.iter().flat_map(|seen| self.episodes.push(seen)).map(Finding::Event));
                 findings
             }
@@ -108,6 +181,12 @@ impl Perception {
                 Vec::new()
             }
         }
+    }
+
+    fn remember(&mut self, embedded: &Embedded, evidence: &[Evidence], data: WindowData) {
+        let scores = evidence.iter().map(|seen| (seen.prompt.clone(), seen.score)).collect();
+        let frame = if let WindowData::Image(frame) = data { Some(frame) } else { None };
+        self.latest.insert(embedded.sensor.clone(), Latest { embedded: embedded.clone(), scores, frame });
     }
 
     fn look(&self, window: &Window) -> Result<(Embedding, Vec<Evidence>), WindowError> {

@@ -43,6 +43,18 @@ pub(super) enum Pace {
     Recorded,
 }
 
+/// What a running window loop may be told.
+pub(super) enum WindowChange {
+    /// Cuts this sensor's samples from now on, in the place of what did.
+    Put(SensorId, Windower),
+    /// Nobody cuts this sensor's samples any more.
+    Remove(SensorId),
+    /// Ticks come this often.
+    Tick(i64),
+    /// Every sample goes here too, until nobody takes it any more.
+    Tap(Sender<Sample>),
+}
+
 /// Cuts samples into windows and beats the tick, until every sensor has gone.
 pub(super) struct WindowLoop {
     pub(super) windowers: BTreeMap<SensorId, Windower>,
@@ -52,9 +64,12 @@ pub(super) struct WindowLoop {
 }
 
 impl WindowLoop {
-    pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>) {
-        let mut next_tick = None;
+    pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>, changes: &Receiver<WindowChange>) {
+        let (mut next_tick, mut tap) = (None, None);
         loop {
+            while let Received::Item(change) = changes.recv(Duration::ZERO) {
+                self.change(change, &mut next_tick, &mut tap);
+            }
             let received = input.recv(TURN);
             let time = match (&received, self.pace) {
                 (Received::Closed, _) => {
@@ -68,11 +83,25 @@ impl WindowLoop {
             if self.advance(time, &mut next_tick, output).is_none() {
                 return;
             }
+            if let (Received::Item(sample), Some(open)) = (&received, &tap)
+                && open.send(sample.clone()).is_err()
+            {
+                tap = None;
+            }
             if let Received::Item(sample) = received
                 && self.push(&sample, output).is_none()
             {
                 return;
             }
+        }
+    }
+
+    fn change(&mut self, change: WindowChange, next_tick: &mut Option<MonoTime>, tap: &mut Option<Sender<Sample>>) {
+        match change {
+            WindowChange::Put(sensor, windower) => drop(self.windowers.insert(sensor, windower)),
+            WindowChange::Remove(sensor) => drop(self.windowers.remove(&sensor)),
+            WindowChange::Tick(nanos) => (self.tick_nanos, *next_tick) = (nanos, None),
+            WindowChange::Tap(new) => *tap = Some(new),
         }
     }
 

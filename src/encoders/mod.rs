@@ -161,6 +161,24 @@ impl Encoders {
         self.loaded.retain(|loaded| wanted.iter().any(|m| Slot::of(*m).contains(&loaded.slot())));
     }
 
+    /// Takes over the sessions that `other`, of the same pack, has and this one has not: so they can be loaded on another thread
+    /// while this one works.
+    pub fn adopt(&mut self, other: Self) {
+        if other.pack.space != self.pack.space {
+            return;
+        }
+        for loaded in other.loaded {
+            if !self.has(loaded.slot()) {
+                self.loaded.push(loaded);
+            }
+        }
+        for modality in other.wanted {
+            if !self.wanted.contains(&modality) {
+                self.wanted.push(modality);
+            }
+        }
+    }
+
     fn has(&self, slot: Slot) -> bool {
         self.loaded.iter().any(|loaded| loaded.slot() == slot)
     }

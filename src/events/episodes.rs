@@ -52,6 +52,11 @@ impl Episodes {
         Self { settings, ids, tracks: BTreeMap::new() }
     }
 
+    /// Goes by other settings from now on; what is open stays open.
+    pub const fn tune(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Takes what one window said about one prompt. Windows that come again or out of order are passed over.
     pub fn push(&mut self, evidence: &Evidence) -> Vec<Event> {
         let key = (evidence.prompt.clone(), evidence.sensor.clone());

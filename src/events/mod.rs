@@ -63,6 +63,8 @@ pub enum EndReason {
     PromptRemoved,
     /// perceptd stopped.
     Shutdown,
+    /// perceptd crashed; the next run ended it.
+    CrashRecovered,
 }
 
 /// The whole state of an event; every message carries it, so that the last revision a consumer has is the truth.

@@ -46,6 +46,32 @@ impl Picture {
         jpeg::encode(self, quality)
     }
 
+    /// The picture at most `width_px` wide, by a whole divisor of its size: each pixel is the mean of those it stands for.
+    #[must_use]
+    pub fn shrunk(&self, width_px: u32) -> Self {
+        let by = self.width.div_ceil(width_px.max(1)).max(1);
+        let (width, height) = ((self.width / by).max(1), (self.height / by).max(1));
+        if by == 1 || self.check_size().is_err() {
+            return self.clone();
+        }
+        let (stride, by) = (self.width as usize * 3, by as usize);
+        let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
+        for rows in self.rgb.chunks(stride * by).take(height as usize) {
+            for x in 0..width as usize {
+                let mut sums = [0u32; 3];
+                let mut count = 0;
+                for row in rows.chunks_exact(stride) {
+                    for pixel in row.chunks_exact(3).skip(x * by).take(by) {
+                        sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u32::from(*value));
+                        count += 1;
+                    }
+                }
+                rgb.extend(sums.map(|sum| u8::try_from(sum / count.max(1)).unwrap_or(u8::MAX)));
+            }
+        }
+        Self { width, height, rgb }
+    }
+
     /// The picture as a PNG file.
     ///
     /// # Errors

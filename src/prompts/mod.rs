@@ -27,6 +27,10 @@ pub enum PartSource {
     AudioFile(PathBuf),
     /// A picture file.
     ImageFile(PathBuf),
+    /// The bytes of a sound file.
+    AudioBytes(Arc<[u8]>),
+    /// The bytes of a picture file.
+    ImageBytes(Arc<[u8]>),
     /// Words.
     Text(String),
 }

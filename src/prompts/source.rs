@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{PartError, PartSource};
-use crate::encoders::Encoders;
+use crate::encoders::{Embedding, Encoders};
 use crate::media::{Picture, Sound};
 use crate::modality::Modality;
 use crate::space::unit;
@@ -29,8 +29,8 @@ impl PartSource {
     #[must_use]
     pub const fn modality(&self) -> Modality {
         match self {
-            Self::AudioFile(_) => Modality::Audio,
-            Self::ImageFile(_) => Modality::Image,
+            Self::AudioFile(_) | Self::AudioBytes(_) => Modality::Audio,
+            Self::ImageFile(_) | Self::ImageBytes(_) => Modality::Image,
             Self::Text(_) => Modality::Text,
         }
     }
@@ -44,16 +44,10 @@ impl PartSource {
         }
         encoders.load(self.modality())?;
         let embedding = match self {
-            Self::AudioFile(path) => {
-                let sound = Sound::open(path)?;
-                check_sound(&sound)?;
-                encoders.sound(&sound)?
-            }
-            Self::ImageFile(path) => {
-                let picture = Picture::open(path)?;
-                check_picture(&picture)?;
-                encoders.image(&picture)?
-            }
+            Self::AudioFile(path) => embed_sound(&Sound::open(path)?, encoders)?,
+            Self::AudioBytes(bytes) => embed_sound(&Sound::from_bytes(bytes.to_vec())?, encoders)?,
+            Self::ImageFile(path) => embed_picture(&Picture::open(path)?, encoders)?,
+            Self::ImageBytes(bytes) => embed_picture(&Picture::from_bytes(bytes)?, encoders)?,
             Self::Text(words) => encoders.text(words.trim())?,
         };
         Ok(unit(&embedding.vector)?)
@@ -65,6 +59,8 @@ impl fmt::Display for PartSource {
         match self {
             Self::AudioFile(path) => write!(f, "audio:{}", path.display()),
             Self::ImageFile(path) => write!(f, "image:{}", path.display()),
+            Self::AudioBytes(bytes) => write!(f, "audio of {} bytes", bytes.len()),
+            Self::ImageBytes(bytes) => write!(f, "image of {} bytes", bytes.len()),
             Self::Text(words) => write!(f, "text:{words}"),
         }
     }
@@ -85,6 +81,16 @@ impl FromStr for PartSource {
             _ => Err(UnknownSource(text.to_owned())),
         }
     }
+}
+
+fn embed_sound(sound: &Sound, encoders: &Encoders) -> Result<Embedding, PartError> {
+    check_sound(sound)?;
+    Ok(encoders.sound(sound)?)
+}
+
+fn embed_picture(picture: &Picture, encoders: &Encoders) -> Result<Embedding, PartError> {
+    check_picture(picture)?;
+    Ok(encoders.image(picture)?)
 }
 
 /// Refuses what holds too little to be known again.

@@ -29,6 +29,12 @@ pub enum Heard {
     Status(HeardStatus),
     /// How perceptd is doing.
     Health(HeardHealth),
+    /// What became of a wish for the config.
+    ConfigReported(HeardConfig),
+    /// What became of a wish for a prompt.
+    PromptReported(HeardPrompt),
+    /// A wish, a command or an answer, which concern two others.
+    ForOthers,
     /// A message below perceptd's topics that is not perceptd's or cannot be read.
     Unreadable {
         /// Its topic.
@@ -36,6 +42,50 @@ pub enum Heard {
         /// Why.
         why: String,
     },
+}
+
+/// See `ConfigReported` in `config.proto`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeardConfig {
+    /// `pending`, `applied`, `rejected`, `rolled_back`, or `unspecified` when no wish has come yet.
+    pub state: String,
+    /// The generation this answers.
+    pub generation: u64,
+    /// Everything that is wrong, as `key: what`.
+    pub problems: Vec<String>,
+    /// The generation in force; 0: the file alone.
+    pub generation_in_force: u64,
+    /// Changes over the file, as JSON.
+    pub changes_json: String,
+    /// The same before.
+    pub changes_before_json: String,
+    /// The whole config in force, as JSON.
+    pub in_force_json: String,
+    /// The config file.
+    pub file: String,
+    /// SHA-256 of the wish's payload.
+    pub digest: String,
+}
+
+/// See `PromptReported` in `prompt.proto`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HeardPrompt {
+    /// As of a config.
+    pub state: String,
+    /// `file`, `topic`, or `unspecified` when nothing of this name is in force.
+    pub origin: String,
+    /// The prompt.
+    pub prompt: String,
+    /// Everything that is wrong, as `key: what`.
+    pub problems: Vec<String>,
+    /// SHA-256 of the wish's payload.
+    pub digest: String,
+    /// Senses in which it is looked for.
+    pub senses: Vec<String>,
+    /// Wanted probability of a false alarm per window.
+    pub p_false: f64,
+    /// What it is made of.
+    pub made_of: String,
 }
 
 /// See `Embedding` in `embedding.proto`.

@@ -2,17 +2,22 @@
 //!
 //! [`open`] gives two halves: a [`Publisher`], a cheap handle for the threads that compute, whose calls never wait; and a [`Post`],
 //! which the daemon's runtime drives. What is encoded comes from windows, events, the timeline and sequence numbers alone, so a
-//! replay gives the same bytes. MQTT 5 over TCP; MQTT 3.1.1, TLS, an inbox and an outbox on disk are not built yet. Generated types
-//! stay inside, the MQTT client inside `client` and `subscriber`, the broker inside `broker`.
+//! replay gives the same bytes. MQTT 5, or 3.1.1, over TCP or TLS. Generated types stay inside, the MQTT client
+//! inside `client`, the broker inside `broker`.
 
+mod arrivals;
 mod broker;
 mod client;
 mod desk;
 mod heard;
+mod home_assistant;
+mod inbox;
+mod operator;
 mod outbox;
 mod post;
 mod presence;
 mod publisher;
+mod report;
 mod subscriber;
 mod topics;
 mod wire;
@@ -22,26 +27,41 @@ use std::time::Duration;
 use crate::encoders::{Embedding, SpaceId};
 use crate::modality::{Modality, SensorId};
 use crate::space::JointPart;
+use crate::store::events::{EventStore, StoreError, StoreSettings};
 use crate::telemetry::Telemetry;
-use crate::time::{MonoTime, Span, Timeline};
+use crate::time::{self, MonoTime, Span, Timeline};
 use crate::windows::Presence;
+
+pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
+use home_assistant::HomeAssistant;
 
 pub use broker::{BrokerError, EmbeddedBroker};
 pub use heard::{
-    Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
-    HeardSensorInfo, HeardStatus,
+    Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
+    HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,
 };
-pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId};
+pub use inbox::{
+    About, Asked, Command, CommandBody, ConfigWish, Inbox, LONGEST_EXPIRY_SECS, MAX_COMMAND_BYTES, MAX_CONFIG_BYTES,
+    MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo, payload_digest,
+    prompt_content, subscriptions,
+};
+pub use operator::{Ingredient, Operator, OperatorError, PromptSpec, Reported, matching};
+pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
 pub use post::{Farewell, Post};
 pub use publisher::Publisher;
+pub use report::{CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot};
 pub use subscriber::{Subscriber, SubscriberSettings};
-pub use topics::{ALL_ROBOTS, Class, Qos, Rule, TABLE, Topics, class_of};
+pub use topics::{ALL_ROBOTS, Class, LISTENED, Qos, Rule, TABLE, Topics, class_of};
 
 /// Where and how to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishSettings {
     /// The broker.
     pub broker: BrokerAddress,
+    /// The protocol's version.
+    pub version: MqttVersion,
+    /// How to check and encrypt the connection; none is plain TCP.
+    pub tls: Option<TlsSettings>,
     /// Name and password for the broker, if it wants them.
     pub credentials: Option<Credentials>,
     /// Name of the fleet: 1 to 32 of `a-z 0-9 _ -`.
@@ -60,6 +80,10 @@ pub struct PublishSettings {
     pub max_in_flight: u16,
     /// Bounds of the outbox.
     pub outbox: OutboxLimits,
+    /// What Home Assistant calls its discovery prefix (`homeassistant`); none when it is told nothing.
+    pub home_assistant: Option<String>,
+    /// Where events are kept on disk; in memory alone without it, and in a replay.
+    pub store: Option<StoreSettings>,
     /// How long a stop waits for events to be acknowledged.
     pub flush: Duration,
 }
@@ -70,6 +94,8 @@ impl PublishSettings {
     pub fn new(broker: BrokerAddress, fleet: &str, robot: &str) -> Self {
         Self {
             broker,
+            version: MqttVersion::V5,
+            tls: None,
             credentials: None,
             fleet: fleet.to_owned(),
             robot: robot.to_owned(),
@@ -79,6 +105,8 @@ impl PublishSettings {
             reconnect: (Duration::from_millis(200), Duration::from_secs(30)),
             max_in_flight: 64,
             outbox: OutboxLimits::default(),
+            home_assistant: None,
+            store: None,
             flush: Duration::from_secs(3),
         }
     }
@@ -91,6 +119,31 @@ pub struct BrokerAddress {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// The protocol's version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// MQTT 5.
+    #[default]
+    V5,
+    /// MQTT 3.1.1, for brokers that know no other: no reasons, so an acknowledgement counts as delivery; no properties.
+    V311,
+}
+
+/// TLS: whom to trust, and who we are. Keys are never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificates of the authorities that may sign the broker's, as PEM.
+    pub ca_pem: Vec<u8>,
+    /// Our own certificate chain and its private key, as PEM, if the broker wants them.
+    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsSettings").field("has_identity", &self.identity_pem.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Name and password; never printed.
@@ -198,19 +251,44 @@ pub enum PublishError {
         /// What it may be.
         wanted: &'static str,
     },
+    /// Another perceptd uses the state folder, or the disk does not do what it is asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The task that polls the client ended by a panic.
     #[error("the MQTT task panicked: {0}")]
     Panicked(String),
 }
 
-/// Opens the room. Connects to nothing: that is [`Post::run`]'s work, and nobody waits for it.
+/// Opens the room, with the events that the run before has left; those that a crash left open are ended. Connects to nothing: that
+/// is [`Post::run`]'s work, and nobody waits for it. A state folder that cannot be used is told, and events are kept in memory.
 ///
 /// # Errors
-/// When a name cannot stand in a topic or a duration cannot be said in MQTT.
+/// When a name cannot stand in a topic, a duration cannot be said in MQTT, or another perceptd uses the state folder.
 pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher, Post), PublishError> {
     check(&settings)?;
     let topics = Topics::new(&settings.fleet, &settings.robot)?;
-    let publisher = Publisher::new(topics, parts, settings.outbox);
+    let home = settings
+        .home_assistant
+        .as_ref()
+        .map(|prefix| HomeAssistant::new(prefix, topics.root(), &settings.fleet, &settings.robot));
+    let now = time::now();
+    let (outbox, open) = match settings.store.clone().filter(|_| !parts.replay).map(EventStore::open) {
+        Some(Ok((store, mut left))) => {
+            let (open, timeline) = (std::mem::take(&mut left.open), &parts.timeline);
+            let unix_nanos = timeline.unix_nanos(now);
+            (Outbox::durable(settings.outbox, store, left, &timeline.boot_id, (now, unix_nanos)), open)
+        }
+        Some(Err(error @ StoreError::InUse { .. })) => return Err(error.into()),
+        Some(Err(error)) => {
+            tracing::error!("{error}; events are kept in memory alone");
+            (Outbox::new(settings.outbox), Vec::new())
+        }
+        None => (Outbox::new(settings.outbox), Vec::new()),
+    };
+    let publisher = Publisher::new(topics, parts, outbox, home);
+    for payload in open {
+        publisher.desk().end_left_open(&payload, now);
+    }
     let post = Post::new(settings, publisher.clone());
     Ok((publisher, post))
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::client::{Client, Link, MAX_PACKET_BYTES, Receipt, Will};
+use super::arrivals::{self, Arrivals, RetainHandling, Subscription};
+use super::client::{Client, Ear, Link, MAX_PACKET_BYTES, Receipt, Will};
 use super::desk::{Message, Ticket};
 use super::outbox::Outcome;
 use super::publisher::Publisher;
-use super::{PublishError, PublishSettings};
+use super::{PublishError, PublishSettings, home_assistant};
 use crate::time::{self, MonoTime, NANOS_PER_SEC};
 
 /// How long a stop waits for `stopped` to be acknowledged, and for DISCONNECT.
@@ -20,8 +21,10 @@ const PACKET_OVERHEAD_BYTES: usize = 512;
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
-    /// Events that the broker did not take before the stop; they are lost, for the outbox is in memory.
+    /// Events that the broker did not take before the stop.
     pub undelivered: usize,
+    /// Whether they wait on disk for the next start; else they are lost.
+    pub are_kept: bool,
     /// Whether the broker acknowledged `stopped`.
     pub said_stopped: bool,
 }
@@ -30,11 +33,19 @@ pub struct Farewell {
 pub struct Post {
     settings: PublishSettings,
     publisher: Publisher,
+    ear: Option<Ear>,
 }
 
 impl Post {
     pub(super) const fn new(settings: PublishSettings, publisher: Publisher) -> Self {
-        Self { settings, publisher }
+        Self { settings, publisher, ear: None }
+    }
+
+    /// Has these subscribed on every connect; what comes for them arrives at the pipe. Without this call nothing is subscribed.
+    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>) -> Arrivals {
+        let (output, arrivals) = arrivals::arrivals(self.publisher.arrivals_dropped_counter());
+        self.ear = Some(Ear { subscriptions, output: Some(output), home: None });
+        arrivals
     }
 
     /// Publishes until `stop` completes; then waits for events to be acknowledged (at most [`PublishSettings::flush`], and only while
@@ -43,7 +54,7 @@ impl Post {
     ///
     /// # Errors
     /// When the polling task panicked.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<Farewell, PublishError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Result<Farewell, PublishError> {
         // Milliseconds since 1970, plus one for each connection: rises across restarts too, as long as the wall clock does.
         let first_session = u64::try_from(time::unix_now_nanos() / 1_000_000).unwrap_or(0);
         let mut rounds = self.rounds(first_session);
@@ -58,14 +69,26 @@ impl Post {
         rounds.finish(self.settings.flush).await
     }
 
-    fn rounds(&self, first_session: u64) -> Rounds {
+    /// Hears what Home Assistant says too, if it is told anything.
+    fn ear(&mut self) -> Option<Ear> {
+        let Some(prefix) = &self.settings.home_assistant else { return self.ear.take() };
+        let topic = home_assistant::birth_topic(prefix);
+        let mut ear = self.ear.take().unwrap_or_else(|| Ear { subscriptions: Vec::new(), output: None, home: None });
+        // All is said on every connect anyway, so what is retained tells nothing.
+        ear.subscriptions.push(Subscription { filter: topic.clone(), retain_handling: RetainHandling::Never });
+        ear.home = Some((topic, self.publisher.clone()));
+        Some(ear)
+    }
+
+    fn rounds(&mut self, first_session: u64) -> Rounds {
         let (presence, topic) = {
             let desk = self.publisher.desk();
             (desk.presence().clone(), desk.topics().status())
         };
         let will = Will { presence, topic, delay: self.settings.will_delay };
+        let ear = self.ear();
         Rounds {
-            client: Client::start(&self.settings, will, first_session),
+            client: Client::start(&self.settings, will, ear, first_session),
             publisher: self.publisher.clone(),
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,
@@ -143,7 +166,10 @@ impl Rounds {
         while self.publisher.desk().outbox().untried() > 0 && time::now() < deadline {
             self.turn(Some(deadline)).await?;
         }
-        let undelivered = self.publisher.desk().outbox().len();
+        let (undelivered, are_kept) = {
+            let desk = self.publisher.desk();
+            (desk.outbox().len(), desk.outbox().is_durable())
+        };
         let mut said_stopped = false;
         if let Link::Up { session_number, .. } = self.link {
             let deadline = time::now() + LAST_WORD;
@@ -155,7 +181,7 @@ impl Rounds {
         }
         self.receipts.abort_all();
         self.client.close(LAST_WORD).await?;
-        Ok(Farewell { undelivered, said_stopped })
+        Ok(Farewell { undelivered, are_kept, said_stopped })
     }
 }
 

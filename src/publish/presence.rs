@@ -8,6 +8,8 @@ use super::wire::{Envelope, PresenceState, StatusFacts};
 
 /// What this perceptd can do, as `Status.capabilities` says it.
 const CAPABILITIES: [&str; 5] = ["embedding", "joint", "event", "active", "health"];
+/// What it can do besides when it listens to topics.
+const LISTENING: [&str; 6] = ["config", "prompt", "cmd/snapshot", "cmd/restart-sensor", "cmd/resend", "cmd/record"];
 
 /// What stays the same in every status of a run.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub(super) struct Presence {
     dim: u32,
     sensors: Vec<(SensorId, Modality)>,
     first_seq: u64,
+    is_listening: bool,
 }
 
 impl Presence {
@@ -27,7 +30,18 @@ impl Presence {
             dim: parts.dim,
             sensors: parts.sensors.clone(),
             first_seq,
+            is_listening: false,
         }
+    }
+
+    /// perceptd listens to topics.
+    pub(super) const fn listens(&mut self) {
+        self.is_listening = true;
+    }
+
+    /// The sensors are others from now on.
+    pub(super) fn sensors_changed(&mut self, sensors: Vec<(SensorId, Modality)>) {
+        self.sensors = sensors;
     }
 
     /// The birth of connection `session_number`.
@@ -55,13 +69,15 @@ impl Presence {
     }
 
     fn full(&self, state: PresenceState, session_number: u64, seq: u64) -> Vec<u8> {
+        let listening = LISTENING.iter().filter(|_| self.is_listening);
+        let capabilities: Vec<&str> = CAPABILITIES.iter().chain(listening).copied().collect();
         let facts = StatusFacts {
             state,
             session_number,
             space: &self.space,
             dim: self.dim,
             sensors: &self.sensors,
-            capabilities: &CAPABILITIES,
+            capabilities: &capabilities,
             first_seq: self.first_seq,
         };
         Envelope { timeline: &self.timeline, seq }.status(&facts)

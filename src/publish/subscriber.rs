@@ -4,15 +4,12 @@
 
 use std::time::Duration;
 
-use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v5::{Packet, Publish};
-use rumqttc::{AsyncClient, Event, EventLoop};
-
-use super::client;
+use super::arrivals::{Arrived, RetainHandling, Subscription};
+use super::client::{ConnectSettings, Connection, Failure, Step};
 use super::heard::Heard;
 use super::topics::class_of;
 use super::wire;
-use super::{BrokerAddress, Credentials};
+use super::{BrokerAddress, Credentials, MqttVersion, TlsSettings};
 use crate::backoff::Backoff;
 use crate::time;
 
@@ -23,14 +20,15 @@ pub struct SubscriberSettings {
     pub broker: BrokerAddress,
     /// Name and password for the broker, if it wants them.
     pub credentials: Option<Credentials>,
+    /// How to check and encrypt the connection; none is plain TCP.
+    pub tls: Option<TlsSettings>,
     /// Topic filter, such as [`super::ALL_ROBOTS`] or [`super::Topics::everything`].
     pub filter: String,
 }
 
 /// A subscriber. Reconnects for ever; see [`Heard::Connected`] and [`Heard::Disconnected`].
 pub struct Subscriber {
-    requests: AsyncClient,
-    events: EventLoop,
+    connection: Connection,
     filter: String,
     backoff: Backoff,
     is_lost: bool,
@@ -40,15 +38,19 @@ impl Subscriber {
     /// Ready to connect at the first [`Self::next`].
     #[must_use]
     pub fn new(settings: SubscriberSettings) -> Self {
-        let client_id = format!("perceptd-watch-{:016x}", fastrand::u64(..));
-        let mut options = client::options(&settings.broker, client_id, Duration::from_secs(8));
-        if let Some(credentials) = settings.credentials {
-            options.set_credentials(credentials.username, credentials.password);
-        }
-        let (requests, events) = AsyncClient::builder(options).capacity(16).build();
+        let connection = Connection::new(&ConnectSettings {
+            broker: settings.broker,
+            client_id: format!("perceptd-watch-{:016x}", fastrand::u64(..)),
+            version: MqttVersion::V5,
+            tls: settings.tls,
+            credentials: settings.credentials,
+            keep_alive: Duration::from_secs(8),
+            session_expiry: None,
+            max_in_flight: 1,
+        });
         let seed = time::now().nanos().unsigned_abs();
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
-        Self { requests, events, filter: settings.filter, backoff, is_lost: false }
+        Self { connection, filter: settings.filter, backoff, is_lost: false }
     }
 
     /// Waits for the next thing to hear.
@@ -58,27 +60,28 @@ impl Subscriber {
                 tokio::time::sleep(self.backoff.next_wait()).await;
                 self.is_lost = false;
             }
-            match self.events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    // Sixteen requests of room, and this is the only one.
-                    if let Err(error) = self.requests.try_subscribe(self.filter.as_str(), QoS::AtLeastOnce) {
-                        return self.lost(format!("cannot subscribe to `{}`: {error}", self.filter));
+            match self.connection.next().await {
+                Ok(Step::Connected { .. }) => {
+                    let filter =
+                        Subscription { filter: self.filter.clone(), retain_handling: RetainHandling::EveryConnect };
+                    if let Err(why) = self.connection.try_subscribe(&[filter]) {
+                        return self.lost(format!("cannot subscribe to `{}`: {why}", self.filter));
                     }
                 }
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                Ok(Step::Subscribed { refused }) => {
                     self.backoff.reset();
-                    return match ack.return_codes.iter().find(|code| !is_granted(code)) {
+                    return match refused {
                         None => Heard::Connected,
-                        Some(code) => self.lost(format!("the broker refuses the filter `{}`: {code:?}", self.filter)),
+                        Some(why) => self.lost(format!("the broker refuses the filter `{}`: {why}", self.filter)),
                     };
                 }
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Some(heard) = hear(&publish) {
+                Ok(Step::Arrived(arrived)) => {
+                    if let Some(heard) = hear(&arrived) {
                         return heard;
                     }
                 }
-                Ok(_) => {}
-                Err(error) => return self.lost(error.to_string()),
+                Ok(Step::Other | Step::Ended) => {}
+                Err(Failure(why)) => return self.lost(why),
             }
         }
     }
@@ -89,19 +92,15 @@ impl Subscriber {
     }
 }
 
-const fn is_granted(code: &rumqttc::mqttbytes::v5::SubscribeReasonCode) -> bool {
-    matches!(code, rumqttc::mqttbytes::v5::SubscribeReasonCode::Success(_))
-}
-
 /// A message as plain data; none for an emptied retained topic.
-fn hear(publish: &Publish) -> Option<Heard> {
-    let topic = String::from_utf8_lossy(&publish.topic);
-    if publish.payload.is_empty() {
+fn hear(arrived: &Arrived) -> Option<Heard> {
+    let topic = &arrived.topic;
+    if arrived.payload.is_empty() {
         return None;
     }
-    let unreadable = |why: String| Heard::Unreadable { topic: topic.to_string(), why };
-    Some(match class_of(&topic) {
+    let unreadable = |why: String| Heard::Unreadable { topic: topic.clone(), why };
+    Some(match class_of(topic) {
         None => unreadable("not one of perceptd's topics".to_owned()),
-        Some(class) => wire::hear(class, &publish.payload).unwrap_or_else(|error| unreadable(error.to_string())),
+        Some(class) => wire::hear(class, &arrived.payload).unwrap_or_else(|error| unreadable(error.to_string())),
     })
 }

@@ -19,6 +19,22 @@ pub enum Class {
     Event,
     /// All open events.
     Active,
+    /// The answer to a command, on the response topic that it named.
+    Reply,
+    /// A state as Home Assistant reads it.
+    HomeState,
+    /// What makes an entity known to Home Assistant; the one class that lies outside the root.
+    HomeDiscovery,
+    /// What became of a wish for the config, and what is in force.
+    ConfigReported,
+    /// What became of a wish for a prompt.
+    PromptReported,
+    /// A wish for the config.
+    ConfigDesired,
+    /// A wish for a prompt.
+    PromptDesired,
+    /// A command.
+    Command,
 }
 
 /// MQTT's quality of service, of which perceptd uses two.
@@ -43,7 +59,7 @@ pub struct Rule {
     pub qos: Qos,
     /// Message expiry in seconds; a broker drops it from queues of absent subscribers after that.
     pub expiry_secs: Option<u32>,
-    /// Name of the protobuf message.
+    /// Name of the protobuf message; the media type of what is none.
     pub message: &'static str,
 }
 
@@ -59,13 +75,32 @@ const fn rule(
 }
 
 /// Every topic that perceptd publishes. Embeddings older than ten seconds serve nobody; a health reading is stale after nine periods.
-pub const TABLE: [Rule; 6] = [
+pub const TABLE: [Rule; 11] = [
     rule(Class::Status, "status", true, Qos::AtLeastOnce, None, "perceptd.v1.Status"),
     rule(Class::Health, "health", true, Qos::AtMostOnce, Some(90), "perceptd.v1.Health"),
     rule(Class::Embedding, "embedding/<sensor>", false, Qos::AtMostOnce, Some(10), "perceptd.v1.Embedding"),
     rule(Class::Joint, "joint", false, Qos::AtMostOnce, Some(10), "perceptd.v1.JointEmbedding"),
     rule(Class::Event, "event/<prompt>", false, Qos::AtLeastOnce, None, "perceptd.v1.Event"),
     rule(Class::Active, "active", true, Qos::AtLeastOnce, None, "perceptd.v1.ActiveEvents"),
+    rule(Class::Reply, "<response topic>", false, Qos::AtLeastOnce, Some(60), "perceptd.v1.CommandReply"),
+    rule(Class::HomeState, "ha/<entity>", true, Qos::AtLeastOnce, None, "text/plain"),
+    rule(
+        Class::HomeDiscovery,
+        "<discovery prefix>/<component>/<robot>/<entity>/config",
+        true,
+        Qos::AtLeastOnce,
+        None,
+        "application/json",
+    ),
+    rule(Class::ConfigReported, "config/reported", true, Qos::AtLeastOnce, None, "perceptd.v1.ConfigReported"),
+    rule(Class::PromptReported, "prompt/<prompt>/reported", true, Qos::AtLeastOnce, None, "perceptd.v1.PromptReported"),
+];
+
+/// Every topic that perceptd listens to, as it is to be published. A command says itself how long it is valid.
+pub const LISTENED: [Rule; 3] = [
+    rule(Class::ConfigDesired, "config/desired", true, Qos::AtLeastOnce, None, "perceptd.v1.ConfigDesired"),
+    rule(Class::PromptDesired, "prompt/<prompt>/desired", true, Qos::AtLeastOnce, None, "perceptd.v1.PromptDesired"),
+    rule(Class::Command, "cmd/<command>", false, Qos::AtLeastOnce, Some(60), "perceptd.v1.Command"),
 ];
 
 impl Class {
@@ -79,7 +114,21 @@ impl Class {
             Self::Joint => &TABLE[3],
             Self::Event => &TABLE[4],
             Self::Active => &TABLE[5],
+            Self::Reply => &TABLE[6],
+            Self::HomeState => &TABLE[7],
+            Self::HomeDiscovery => &TABLE[8],
+            Self::ConfigReported => &TABLE[9],
+            Self::PromptReported => &TABLE[10],
+            Self::ConfigDesired => &LISTENED[0],
+            Self::PromptDesired => &LISTENED[1],
+            Self::Command => &LISTENED[2],
         }
+    }
+
+    /// Whether it carries protobuf, as all but what Home Assistant reads do.
+    #[must_use]
+    pub const fn is_protobuf(self) -> bool {
+        !matches!(self, Self::HomeState | Self::HomeDiscovery)
     }
 }
 
@@ -141,6 +190,27 @@ impl Topics {
         self.at("active")
     }
 
+    /// `…/config/reported`.
+    #[must_use]
+    pub fn config_reported(&self) -> String {
+        self.at("config/reported")
+    }
+
+    /// `…/prompt/<prompt>/reported`.
+    ///
+    /// # Errors
+    /// When the prompt's name cannot be one level of a topic.
+    pub fn prompt_reported(&self, prompt: &str) -> Result<String, BadName> {
+        SensorId::new(prompt)?;
+        Ok(format!("{}prompt/{prompt}/reported", self.root))
+    }
+
+    /// `perceptd/v1/<fleet>/<robot>/`.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// The filter for everything of this robot.
     #[must_use]
     pub fn everything(&self) -> String {
@@ -170,6 +240,13 @@ pub fn class_of(topic: &str) -> Option<Class> {
         ("active", None, None) => Some(Class::Active),
         ("embedding", Some(_), None) => Some(Class::Embedding),
         ("event", Some(_), _) => Some(Class::Event),
+        ("ha", Some(_), _) => Some(Class::HomeState),
+        ("config", Some("desired"), None) => Some(Class::ConfigDesired),
+        ("config", Some("reported"), None) => Some(Class::ConfigReported),
+        ("prompt", Some(_), Some("desired")) => Some(Class::PromptDesired),
+        ("prompt", Some(_), Some("reported")) => Some(Class::PromptReported),
+        ("cmd", Some(_), None) => Some(Class::Command),
+        ("reply", Some(_), _) => Some(Class::Reply),
         _ => None,
     }
 }
@@ -180,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_class_finds_its_own_row() {
-        for rule in &TABLE {
+        for rule in TABLE.iter().chain(&LISTENED) {
             assert_eq!(rule.class.rule(), rule);
         }
     }
@@ -196,6 +273,8 @@ mod tests {
             (topics.joint(), Class::Joint, "joint"),
             (topics.event("dog").unwrap(), Class::Event, "event/dog"),
             (topics.active(), Class::Active, "active"),
+            (topics.config_reported(), Class::ConfigReported, "config/reported"),
+            (topics.prompt_reported("dog").unwrap(), Class::PromptReported, "prompt/dog/reported"),
         ] {
             assert_eq!(topic, format!("perceptd/v1/demo/robot-1/{tail}"));
             assert_eq!(class_of(&topic), Some(class));
@@ -218,7 +297,7 @@ mod tests {
     #[test]
     fn the_documentation_shows_this_table() {
         let page = include_str!("../../docs/topics.md");
-        for rule in &TABLE {
+        for rule in TABLE.iter().chain(&LISTENED) {
             let retained = if rule.retained { "yes" } else { "no" };
             let qos = if rule.qos == Qos::AtLeastOnce { 1 } else { 0 };
             let expiry = rule.expiry_secs.map_or("none".to_owned(), |secs| format!("{secs} s"));

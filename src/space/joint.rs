@@ -54,6 +54,16 @@ impl Joint {
         Self { settings: settings.into_iter().collect(), newest: BTreeMap::new() }
     }
 
+    /// Goes by other settings from now on; a sense that they do not name takes no part.
+    pub fn tune(&mut self, settings: impl IntoIterator<Item = (Modality, JointSettings)>) {
+        self.settings = settings.into_iter().collect();
+    }
+
+    /// A sensor that is gone for good takes no part any more.
+    pub fn forget(&mut self, sensor: &SensorId) {
+        self.newest.remove(sensor);
+    }
+
     /// Takes a sensor's embedding, true at `captured_at`. Older ones than the newest are passed over. The first vector of another
     /// space (a new pack) forgets those of the old: vectors of different spaces are never summed.
     pub fn push(&mut self, sensor: &SensorId, captured_at: MonoTime, embedding: &Embedding) {

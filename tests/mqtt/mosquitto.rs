@@ -8,13 +8,21 @@ use perceptd::publish::BrokerAddress;
 
 pub(crate) struct Mosquitto {
     port: u16,
+    /// Lines of the config after the listener's.
+    more: String,
     folder: tempfile::TempDir,
     child: Option<Child>,
 }
 
 impl Mosquitto {
     pub(crate) fn start() -> Self {
-        let mut broker = Self { port: free_port(), folder: tempfile::tempdir().unwrap(), child: None };
+        Self::with("allow_anonymous true\n")
+    }
+
+    /// One with these lines in its config.
+    pub(crate) fn with(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut broker = Self { port: free_port(), more: more.to_owned(), folder, child: None };
         broker.restart();
         broker
     }
@@ -26,8 +34,7 @@ impl Mosquitto {
     #[expect(clippy::disallowed_methods, reason = "mosquitto does not say when it listens")]
     pub(crate) fn restart(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");
-        let text =
-            format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\n", self.port);
+        let text = format!("listener {} 127.0.0.1\n{}persistence false\nlog_dest none\n", self.port, self.more);
         std::fs::write(&config, text).unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-c")
@@ -65,6 +72,6 @@ pub(crate) fn nobody() -> BrokerAddress {
     BrokerAddress { host: "127.0.0.1".to_owned(), port: free_port() }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -1,6 +1,7 @@
-//! `tests/subscriber.py`, a subscriber that shares no code with perceptd.
+//! The repository's Python: `tests/subscriber.py`, a subscriber that shares no code with perceptd, and others.
 
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use perceptd::publish::BrokerAddress;
 use tokio::task::JoinHandle;
@@ -8,17 +9,22 @@ use tokio::task::JoinHandle;
 /// The Python of the tests' virtual environment, which `tests/run` makes.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
 
-/// Starts it; the lines that it printed come when it ends after `secs`. None without the virtual
-/// environment, unless `PERCEPTD_TEST_PYTHON` names a Python, which then must be there.
-pub(crate) fn listen(broker: &BrokerAddress, secs: u32) -> Option<JoinHandle<std::process::Output>> {
+/// A script of the repository, to be run. None without the virtual environment, unless `PERCEPTD_TEST_PYTHON` names a Python, which
+/// then must be there.
+pub(crate) fn script(path: &str) -> Option<Command> {
     let named = std::env::var("PERCEPTD_TEST_PYTHON").ok();
-    if named.is_none() && !std::path::Path::new(PYTHON).exists() {
+    if named.is_none() && !Path::new(PYTHON).exists() {
         return None;
     }
-    let python = named.unwrap_or_else(|| PYTHON.to_owned());
-    let mut command = std::process::Command::new(python);
+    let mut command = Command::new(named.unwrap_or_else(|| PYTHON.to_owned()));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    Some(command)
+}
+
+/// Starts it; the lines that it printed come when it ends after `secs`. None as [`script`].
+pub(crate) fn listen(broker: &BrokerAddress, secs: u32) -> Option<JoinHandle<std::process::Output>> {
+    let mut command = script("tests/subscriber.py")?;
     command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/subscriber.py"))
         .args(["--port", &broker.port.to_string(), "--for", &secs.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

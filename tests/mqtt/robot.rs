@@ -8,16 +8,18 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, BrokerAddress, EmbeddingReading, Farewell, HealthReading, Heard, HeardStatus, JointReading,
-    PublishError, PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings,
+    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, Credentials, EmbeddingReading, Farewell, HealthReading,
+    Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
+    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription, TlsSettings,
 };
 use perceptd::space::{JointPart, Score};
+use perceptd::store::{ConfigLedger, WishState};
 use perceptd::telemetry::Telemetry;
 use perceptd::time::{MonoTime, Span, Timeline};
 use perceptd::windows::Presence;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, EventLoop, MqttOptions, SubscribeFilterInput};
+use rumqttc::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::{AsyncClient, EventLoop, MqttOptions, PublishOptions, SubscribeFilterInput};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -61,6 +63,20 @@ impl Robot {
     }
 
     pub(crate) fn start_as(broker: BrokerAddress, replay: bool, change: impl FnOnce(&mut PublishSettings)) -> Self {
+        Self::start_with(broker, replay, change, |_| ()).0
+    }
+
+    /// One that also hears.
+    pub(crate) fn start_listening(broker: BrokerAddress, subscriptions: Vec<Subscription>) -> (Self, Arrivals) {
+        Self::start_with(broker, false, |_| {}, |post| post.subscribe(subscriptions))
+    }
+
+    fn start_with<T>(
+        broker: BrokerAddress,
+        replay: bool,
+        change: impl FnOnce(&mut PublishSettings),
+        before: impl FnOnce(&mut Post) -> T,
+    ) -> (Self, T) {
         let mut settings = PublishSettings::new(broker, "fleet", "robot");
         settings.reconnect = (Duration::from_millis(50), Duration::from_millis(200));
         change(&mut settings);
@@ -74,10 +90,11 @@ impl Robot {
             started_at: perceptd::time::now(),
             replay,
         };
-        let (publisher, post) = publish::open(settings, parts).unwrap();
+        let (publisher, mut post) = publish::open(settings, parts).unwrap();
+        let before = before(&mut post);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(post.run(async move { drop(stopped.await) }));
-        Self { publisher, telemetry, stop, task }
+        (Self { publisher, telemetry, stop, task }, before)
     }
 
     pub(crate) fn say_embedding(&self, name: &str, window_index: u64) {
@@ -98,6 +115,24 @@ impl Robot {
             [JointPart { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
         let at = MonoTime::from_nanos(10);
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
+    }
+
+    /// Says that nothing came by topic yet, and that the file's prompt `dog` is looked for.
+    pub(crate) fn say_reports(&self) {
+        let (at, ledger) = (perceptd::time::now(), ConfigLedger::default());
+        let report = ConfigReport { at, ledger: &ledger, faults: &[], in_force_json: "{}", file: "perceptd.toml" };
+        self.publisher.config_reported(&report);
+        let prompt = PromptReport {
+            prompt: "dog".into(),
+            state: WishState::Applied,
+            faults: Vec::new(),
+            digest: String::new(),
+            origin: PromptOrigin::File,
+            senses: vec![Modality::Image],
+            p_false: 0.05,
+            made_of: "text:dog".to_owned(),
+        };
+        self.publisher.prompt_reported(&prompt, at);
     }
 
     pub(crate) fn say_health(&self) {
@@ -122,7 +157,15 @@ pub(crate) struct Ear(Subscriber);
 
 impl Ear {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
-        let settings = SubscriberSettings { broker, credentials: None, filter: ALL_ROBOTS.to_owned() };
+        Self::with(broker, None, None).await
+    }
+
+    pub(crate) async fn with(
+        broker: BrokerAddress,
+        tls: Option<TlsSettings>,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        let settings = SubscriberSettings { broker, credentials, tls, filter: ALL_ROBOTS.to_owned() };
         let mut ear = Self(Subscriber::new(settings));
         while ear.next().await != Heard::Connected {}
         ear
@@ -140,6 +183,14 @@ impl Ear {
         }
     }
 
+    pub(crate) async fn next_event(&mut self) -> HeardEvent {
+        loop {
+            if let Heard::Event(event) = self.next().await {
+                return event;
+            }
+        }
+    }
+
     pub(crate) async fn status_within(&mut self, limit: Duration) -> Option<HeardStatus> {
         tokio::time::timeout(limit, self.next_status()).await.ok()
     }
@@ -149,30 +200,58 @@ impl Ear {
 #[derive(Debug)]
 pub(crate) struct RawPacket {
     pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) content_type: Option<String>,
     pub(crate) expiry_secs: Option<u32>,
+    pub(crate) correlation_data: Option<Vec<u8>>,
     pub(crate) user: BTreeMap<String, String>,
 }
 
-/// A subscriber that looks at packets, with retain-as-published.
+/// A subscriber that looks at packets, with retain-as-published; it also publishes.
 pub(crate) struct RawEar {
     events: EventLoop,
-    _requests: AsyncClient,
+    requests: AsyncClient,
 }
 
 impl RawEar {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
+        Self::hearing(broker, ALL_ROBOTS).await
+    }
+
+    pub(crate) async fn hearing(broker: BrokerAddress, filter: &str) -> Self {
         let options = MqttOptions::new(format!("raw-{:x}", fastrand::u64(..)), (broker.host, broker.port));
         let (requests, events) = AsyncClient::builder(options).capacity(8).build();
         requests
-            .subscribe_many([SubscribeFilterInput::new(ALL_ROBOTS, QoS::AtLeastOnce).preserve_retain(true)])
+            .subscribe_many([SubscribeFilterInput::new(filter, QoS::AtLeastOnce).preserve_retain(true)])
             .await
             .unwrap();
-        let mut ear = Self { events, _requests: requests };
+        let mut ear = Self { events, requests };
         while !matches!(ear.packet().await, Packet::SubAck(_)) {}
         ear
+    }
+
+    /// Publishes, and waits until the broker has it.
+    pub(crate) async fn publish(&mut self, topic: &str, retain: bool, payload: &[u8]) {
+        self.publish_with(topic, retain, payload, PublishProperties::default()).await;
+    }
+
+    /// Publishes a request with correlation data `id`, which expires after half a minute.
+    pub(crate) async fn ask(&mut self, topic: &str, response_topic: &str, payload: &[u8]) {
+        let properties = PublishProperties {
+            response_topic: Some(response_topic.to_owned()),
+            correlation_data: Some(b"id".to_vec().into()),
+            message_expiry_interval: Some(30),
+            ..PublishProperties::default()
+        };
+        self.publish_with(topic, false, payload, properties).await;
+    }
+
+    async fn publish_with(&mut self, topic: &str, retain: bool, payload: &[u8], properties: PublishProperties) {
+        let options = PublishOptions::at_least_once().retain(retain).properties(properties);
+        self.requests.publish(topic, payload, options).await.unwrap();
+        while !matches!(self.packet().await, Packet::PubAck(_)) {}
     }
 
     async fn packet(&mut self) -> Packet {
@@ -189,10 +268,12 @@ impl RawEar {
                 let properties = publish.properties.unwrap_or_default();
                 return RawPacket {
                     topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
+                    payload: publish.payload.to_vec(),
                     qos: publish.qos as u8,
                     retain: publish.retain,
                     content_type: properties.content_type,
                     expiry_secs: properties.message_expiry_interval,
+                    correlation_data: properties.correlation_data.map(|data| data.to_vec()),
                     user: properties.user_properties.into_iter().collect(),
                 };
             }

@@ -36,30 +36,40 @@ const DRIVERS: [&str; 17] = [
     "serial_array",
 ];
 
-/// `[sensors.*]` or `[replay]`.
-pub(super) fn source(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> SourceSettings {
+/// `[sensors.*]` or `[replay]`, and the sensors that are turned off.
+pub(super) fn source(
+    file: &mut Section<'_>,
+    folder: &Path,
+    windows: &mut HopSettings,
+) -> (SourceSettings, Vec<SensorSettings>) {
     let (has_sensors, has_replay) = (file.has("sensors"), file.has("replay"));
     if has_sensors && has_replay {
         file.problem("[replay] stands in the place of [sensors]: leave one of them out");
     }
-    let sensors = sensors(file, folder, windows);
+    let (sensors, off) = sensors(file, folder, windows);
     let mut replay_section = file.section("replay");
     if has_replay {
-        return SourceSettings::Replay(replay(&mut replay_section, folder));
+        return (SourceSettings::Replay(replay(&mut replay_section, folder)), Vec::new());
     }
-    if sensors.is_empty() && !has_sensors {
+    if !has_sensors {
         file.missing("sensors", "add a [sensors.<name>] section, or [replay] with a recording");
     }
-    SourceSettings::Sensors(sensors)
+    (SourceSettings::Sensors(sensors), off)
 }
 
-fn sensors(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> Vec<SensorSettings> {
-    let mut sensors = Vec::new();
+/// The sensors that are on, and those that are off.
+fn sensors(
+    file: &mut Section<'_>,
+    folder: &Path,
+    windows: &mut HopSettings,
+) -> (Vec<SensorSettings>, Vec<SensorSettings>) {
+    let (mut on, mut off) = (Vec::new(), Vec::new());
     for (name, mut section) in file.named_sections("sensors") {
         let id = SensorId::new(&name);
         if let Err(what) = topic_name(&name) {
             section.problem(what);
         }
+        let enabled = section.flag("enabled").unwrap_or(true);
         let hop_secs = section.number("hop_secs", HOP_SECS);
         let time_offset_ms = section.number("time_offset_ms", -10_000.0..=10_000.0).unwrap_or(0.0);
         let driver = driver(&mut section, folder);
@@ -67,10 +77,11 @@ fn sensors(file: &mut Section<'_>, folder: &Path, windows: &mut HopSettings) -> 
             if let Some(hop_secs) = hop_secs {
                 windows.by_sensor_secs.insert(id.clone(), hop_secs);
             }
-            sensors.push(SensorSettings { id, time_offset_ms, driver });
+            let list = if enabled { &mut on } else { &mut off };
+            list.push(SensorSettings { id, time_offset_ms, driver });
         }
     }
-    sensors
+    (on, off)
 }
 
 fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {

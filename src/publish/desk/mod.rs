@@ -1,18 +1,25 @@
 //! What waits to be published, and in which order it goes. Pure: it knows neither threads nor the client.
 //!
-//! State (status, active, health) keeps its newest and says it again on every connect; events go through
-//! the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
+//! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
+//! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
+
+mod home;
+mod reported;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::outbox::{Outbox, OutboxLimits, Outcome, Record, RecordId};
+use self::home::Home;
+use super::home_assistant::HomeAssistant;
+use super::inbox::RefusalReason;
+use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
-use super::wire::{Envelope, HealthFacts, SensorFacts};
+use super::wire::{self, Envelope, HealthFacts, OutboxFacts, SensorFacts};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
-use crate::events::Event;
+use crate::events::{Event, Phase};
 use crate::modality::SensorId;
+use crate::store::events::Openness;
 use crate::telemetry::{DropReason, SensorReading};
 use crate::time::{MonoTime, NANOS_PER_SEC};
 
@@ -24,12 +31,15 @@ pub(super) struct Message {
     pub(super) boot_id: Arc<str>,
     pub(super) seq: u64,
     pub(super) payload: Vec<u8>,
+    /// Of the request that it answers.
+    pub(super) correlation_data: Option<Vec<u8>>,
 }
 
 /// What an outcome is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ticket {
-    State(Class),
+    State(Class, String),
+    Reply(u64),
     Record(RecordId),
     Flow(String),
 }
@@ -38,6 +48,15 @@ pub(super) enum Ticket {
 struct State {
     message: Message,
     is_said: bool,
+    in_client: bool,
+}
+
+/// Replies that may wait for the broker; who asked has long given up on an older one.
+const REPLIES_WAITING: usize = 64;
+
+/// An answer to a command.
+struct Reply {
+    message: Message,
     in_client: bool,
 }
 
@@ -55,16 +74,24 @@ pub(super) struct Desk {
     presence: Presence,
     first_seq: u64,
     next_seqs: HashMap<String, u64>,
-    states: BTreeMap<Class, State>,
+    /// By class, so that the birth comes first, and topic.
+    states: BTreeMap<(Class, String), State>,
+    replies: BTreeMap<u64, Reply>,
+    next_reply: u64,
+    replies_dropped: u64,
+    /// Messages of topics that were not acted on.
+    refusals: BTreeMap<RefusalReason, u64>,
+    session_number: u64,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
     joint_replaced: u64,
     health_before: Option<(MonoTime, i64, BTreeMap<SensorId, SensorReading>)>,
+    home: Option<Home>,
 }
 
 impl Desk {
-    pub(super) fn new(topics: Topics, parts: PublishParts, limits: OutboxLimits) -> Self {
+    pub(super) fn new(topics: Topics, parts: PublishParts, outbox: Outbox, home: Option<HomeAssistant>) -> Self {
         let micros = u64::try_from(parts.started_at.nanos() / 1_000).unwrap_or(0);
         let first_seq = if parts.replay { 1 } else { micros.max(1) };
         Self {
@@ -74,32 +101,38 @@ impl Desk {
             first_seq,
             next_seqs: HashMap::new(),
             states: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            next_reply: 0,
+            replies_dropped: 0,
+            refusals: BTreeMap::new(),
+            session_number: 0,
             flows: BTreeMap::new(),
-            outbox: Outbox::new(limits),
+            outbox,
             is_connected: false,
             joint_replaced: 0,
             health_before: None,
+            home: home.map(Home::new),
         }
     }
 
-    /// The next message to hand to the client: state first, then events while fewer than `max_in_flight` are unacknowledged, then
-    /// vectors.
+    /// The next message to hand to the client: state first, then replies, then events while fewer than `max_in_flight` are
+    /// unacknowledged, then vectors.
     pub(super) fn next(&mut self, max_in_flight: usize, now: MonoTime) -> Option<(Ticket, Message)> {
-        if let Some((&class, state)) = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client) {
+        let unsaid = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client);
+        if let Some(((class, topic), state)) = unsaid {
             state.in_client = true;
             state.is_said = true;
-            return Some((Ticket::State(class), state.message.clone()));
+            return Some((Ticket::State(*class, topic.clone()), state.message.clone()));
+        }
+        if let Some((&id, reply)) = self.replies.iter_mut().find(|(_, reply)| !reply.in_client) {
+            reply.in_client = true;
+            return Some((Ticket::Reply(id), reply.message.clone()));
         }
         if self.outbox.offered() < max_in_flight
             && let Some((id, record)) = self.outbox.offer(now)
         {
-            let message = Message {
-                class: Class::Event,
-                topic: record.topic.clone(),
-                boot_id: Arc::clone(&self.parts.timeline.boot_id),
-                seq: record.seq,
-                payload: record.payload.clone(),
-            };
+            let Record { topic, boot_id, seq, payload, .. } = record;
+            let message = Message { class: Class::Event, topic, boot_id, seq, payload, correlation_data: None };
             return Some((Ticket::Record(id), message));
         }
         let (topic, flow) = self.flows.iter_mut().find(|(_, flow)| flow.waiting.is_some() && !flow.in_client)?;
@@ -111,13 +144,14 @@ impl Desk {
     /// What became of a message.
     pub(super) fn settle(&mut self, ticket: &Ticket, outcome: Outcome, now: MonoTime) {
         match ticket {
-            Ticket::State(class) => {
-                if let Some(state) = self.states.get_mut(class) {
-                    state.in_client = false;
-                    // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
-                    state.is_said &= outcome != Outcome::Undone;
+            Ticket::State(class, topic) => self.settle_state(*class, topic, outcome),
+            Ticket::Reply(id) if outcome == Outcome::Undone => {
+                if let Some(reply) = self.replies.get_mut(id) {
+                    reply.in_client = false;
                 }
             }
+            // Somebody who asked and does not listen is not asked to.
+            Ticket::Reply(id) => drop(self.replies.remove(id)),
             Ticket::Record(id) => self.outbox.settle(*id, outcome, now),
             Ticket::Flow(topic) => {
                 if let Some(flow) = self.flows.get_mut(topic) {
@@ -127,17 +161,35 @@ impl Desk {
         }
     }
 
+    fn settle_state(&mut self, class: Class, topic: &str, outcome: Outcome) {
+        let key = (class, topic.to_owned());
+        let Some(state) = self.states.get_mut(&key) else { return };
+        state.in_client = false;
+        // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
+        state.is_said &= outcome != Outcome::Undone;
+        if state.is_said && state.message.payload.is_empty() {
+            self.states.remove(&key);
+        }
+    }
+
     /// Connection `session_number` came up: birth first, and all state again.
     pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
         self.is_connected = true;
-        self.outbox.connected();
+        self.outbox.connected(now);
+        self.tell_dropped();
         for state in self.states.values_mut() {
             state.is_said = false;
         }
+        self.session_number = session_number;
+        self.say_birth(now);
+    }
+
+    fn say_birth(&mut self, now: MonoTime) {
         let topic = self.topics.status();
         let seq = self.next_seq(&topic);
-        let payload = self.presence.running(session_number, seq, now);
+        let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(true);
     }
 
     /// The connection is gone.
@@ -151,6 +203,7 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.presence.stopped(session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
+        self.home_available(false);
     }
 
     /// Whether all state is said and acknowledged.
@@ -176,6 +229,17 @@ impl Desk {
         &self.outbox
     }
 
+    /// Offers events again that the broker has taken before, of one prompt or of all.
+    pub(super) fn resend(
+        &mut self,
+        from_seq: u64,
+        prompt: Option<&str>,
+        now: MonoTime,
+    ) -> Result<Resent, PublishError> {
+        let topic = prompt.map(|prompt| self.topics.event(prompt)).transpose()?;
+        Ok(self.outbox.resend(from_seq, topic.as_deref(), now)?)
+    }
+
     pub(super) const fn presence(&self) -> &Presence {
         &self.presence
     }
@@ -198,14 +262,40 @@ impl Desk {
     }
 
     fn put_state(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) {
-        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload };
-        let in_client = self.states.get(&class).is_some_and(|state| state.in_client);
-        self.states.insert(class, State { message, is_said: false, in_client });
+        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload, correlation_data: None };
+        let key = (class, message.topic.clone());
+        let in_client = self.states.get(&key).is_some_and(|state| state.in_client);
+        self.states.insert(key, State { message, is_said: false, in_client });
+    }
+
+    /// Publishes state on a topic of its own: retained, said again on every connect. An empty payload clears the topic.
+    pub(super) fn state(&mut self, class: Class, topic: String, payload: Vec<u8>) {
+        let seq = self.next_seq(&topic);
+        self.put_state(class, topic, seq, payload);
+    }
+
+    /// Answers a request; the oldest answer goes, counted, when too many wait for the broker.
+    pub(super) fn reply(&mut self, topic: String, correlation_data: Option<Vec<u8>>, payload: Vec<u8>) {
+        let id = self.next_reply;
+        self.next_reply += 1;
+        let (boot_id, seq) = (self.boot_id(), self.first_seq + id);
+        let message = Message { class: Class::Reply, topic, boot_id, seq, payload, correlation_data };
+        self.replies.insert(id, Reply { message, in_client: false });
+        if self.replies.len() > REPLIES_WAITING {
+            self.replies.pop_first();
+            self.replies_dropped += 1;
+        }
+    }
+
+    /// Replies dropped so far because too many waited.
+    pub(super) const fn replies_dropped(&self) -> u64 {
+        self.replies_dropped
     }
 
     /// Puts a vector in its place; returns whether it replaced one that waited.
     fn put_flow(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) -> bool {
-        let message = Message { class, topic: topic.clone(), boot_id: self.boot_id(), seq, payload };
+        let message =
+            Message { class, topic: topic.clone(), boot_id: self.boot_id(), seq, payload, correlation_data: None };
         self.flows.entry(topic).or_default().waiting.replace(message).is_some()
     }
 
@@ -227,21 +317,44 @@ impl Desk {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) -> Result<RecordId, PublishError> {
+    pub(super) fn event(&mut self, event: &Event, now: MonoTime) -> Result<RecordId, PublishError> {
         let topic = self.topics.event(&event.prompt)?;
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).event(event);
-        let record = Record { event: event.id, sensor: event.sensor.clone(), topic, seq, payload };
-        let (id, dropped) = self.outbox.accept(record);
+        let record = Record {
+            event: event.id,
+            sensor: event.sensor.clone(),
+            topic,
+            boot_id: self.boot_id(),
+            seq,
+            accepted_at: (now, self.parts.timeline.unix_nanos(now)),
+            payload,
+        };
+        let openness = if matches!(event.phase, Phase::End(_)) { Openness::Ended } else { Openness::Open };
+        let id = self.outbox.accept(record, openness);
+        self.tell_dropped();
+        Ok(id)
+    }
+
+    /// Ends an event that a run before this one has left open, by its last message.
+    pub(super) fn end_left_open(&mut self, payload: &[u8], now: MonoTime) {
+        let ended = wire::crash_recovered(payload, &self.parts.timeline);
+        if let Err(error) = ended.and_then(|event| self.event(&event, now).map_err(|error| error.to_string())) {
+            tracing::error!("an event that a crash has left open cannot be ended: {error}");
+        }
+    }
+
+    /// Counts what the outbox has dropped.
+    fn tell_dropped(&mut self) {
+        let dropped = self.outbox.take_dropped();
         if !dropped.is_empty() && self.outbox.counts().dropped == dropped.len() as u64 {
             tracing::error!(
-                "the outbox is full: the oldest events are lost until the broker takes them (counted in health)"
+                "the outbox is full, or its oldest events are too old: these are lost until the broker takes them (counted in health)"
             );
         }
-        for lost in &dropped {
-            self.parts.telemetry.sensor(&lost.sensor).count_drop(DropReason::OutboxFull);
+        for sensor in &dropped {
+            self.parts.telemetry.sensor(sensor).count_drop(DropReason::OutboxFull);
         }
-        Ok(id)
     }
 
     pub(super) fn active(&mut self, events: &[Event]) {
@@ -249,9 +362,10 @@ impl Desk {
         let seq = self.next_seq(&topic);
         let payload = self.envelope(seq).active(events);
         self.put_state(Class::Active, topic, seq, payload);
+        self.home_active(events);
     }
 
-    pub(super) fn health(&mut self, reading: &HealthReading) {
+    pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
         let topic = self.topics.health();
         let seq = self.next_seq(&topic);
         let (at_before, cpu_before, sensors_before) =
@@ -273,14 +387,16 @@ impl Desk {
             uptime_secs: reading.at.nanos_since(self.parts.started_at) as f64 / NANOS_PER_SEC as f64,
             cpu_nanos_in_period: reading.cpu_nanos - cpu_before,
             sensors: &sensors,
-            outbox: self.outbox.counts(),
-            outbox_waiting: self.outbox.len(),
-            outbox_bytes: self.outbox.bytes(),
+            outbox: OutboxFacts::of(&self.outbox),
             joint_replaced: self.joint_replaced,
+            refusals: &self.refusals,
+            arrivals_dropped,
+            replies_dropped: self.replies_dropped,
         });
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));
         self.put_state(Class::Health, topic, seq, payload);
+        self.home_health();
     }
 }
 

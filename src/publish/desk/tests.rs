@@ -8,6 +8,7 @@ use crate::events::{EndReason, Phase};
 use crate::geometry::PixelBox;
 use crate::modality::Modality;
 use crate::publish::heard::Heard;
+use crate::publish::outbox::OutboxLimits;
 use crate::publish::publisher::Publisher;
 use crate::publish::{QueueReading, wire};
 use crate::space::JointPart;
@@ -37,7 +38,7 @@ fn parts(replay: bool) -> PublishParts {
 fn publisher() -> (Publisher, Telemetry) {
     let parts = parts(true);
     let telemetry = parts.telemetry.clone();
-    (Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, OutboxLimits::default()), telemetry)
+    (Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, Outbox::new(OutboxLimits::default())), telemetry)
 }
 
 fn say_embedding(publisher: &Publisher, sensor: &str, window_index: u64) {
@@ -126,9 +127,49 @@ fn birth_comes_first_and_state_is_said_again_on_every_connect() {
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };
         assert_eq!((status.state.as_str(), status.session_number, status.dim), ("running", session, 3));
         assert!(matches!(heard[1].1, Heard::Active(_)), "{heard:?}");
-        assert_eq!(heard.len(), if session == 5 { 3 } else { 2 }, "the event goes once: {heard:?}");
+        // The broker may have died with the event that it had just acknowledged.
+        assert!(matches!(&heard[2..], [(_, Heard::Event(_))]), "{heard:?}");
     }
     assert!(publisher.desk().is_state_said());
+}
+
+#[test]
+fn state_on_topics_of_their_own_is_said_again_until_it_is_cleared() {
+    let (publisher, _) = publisher();
+    let topics = ["fleet/robot/a", "fleet/robot/b"];
+    for topic in topics {
+        publisher.state(Class::Health, topic.to_owned(), vec![1]);
+    }
+    let said = |publisher: &Publisher| {
+        let mut said = Vec::new();
+        while let Some((ticket, message)) = publisher_next(publisher) {
+            publisher.desk().settle(&ticket, Outcome::Delivered, NOW);
+            said.push((message.topic, message.payload));
+        }
+        said
+    };
+    assert_eq!(said(&publisher).iter().map(|(topic, _)| topic.as_str()).collect::<Vec<_>>(), topics);
+    publisher.state(Class::Health, topics[0].to_owned(), Vec::new());
+    assert_eq!(said(&publisher), [(topics[0].to_owned(), Vec::new())]);
+    publisher.desk().connected(1, NOW);
+    let again: Vec<String> = said(&publisher).into_iter().map(|(topic, _)| topic).collect();
+    assert_eq!(again, ["perceptd/v1/fleet/robot/status", topics[1]]);
+}
+
+#[test]
+fn replies_wait_for_the_broker_and_the_oldest_gives_way() {
+    let (publisher, _) = publisher();
+    for n in 0..70u8 {
+        publisher.reply("r".to_owned(), Some(vec![n]), vec![n]);
+    }
+    assert_eq!(publisher.replies_dropped(), 6);
+    let (ticket, message) = publisher_next(&publisher).unwrap();
+    assert_eq!((message.class, message.correlation_data), (Class::Reply, Some(vec![6])));
+    publisher.desk().settle(&ticket, Outcome::Undone, NOW);
+    let (ticket, again) = publisher_next(&publisher).unwrap();
+    assert_eq!(again.payload, [6]);
+    publisher.desk().settle(&ticket, Outcome::Unclaimed, NOW);
+    assert_eq!(publisher_next(&publisher).unwrap().1.payload, [7]);
 }
 
 #[test]
@@ -212,7 +253,8 @@ fn health_gives_rates_over_its_own_period() {
 #[test]
 fn numbers_start_at_one_in_a_replay_and_at_the_start_time_live() {
     for (replay, first) in [(true, 1), (false, 7_000)] {
-        let publisher = Publisher::new(Topics::new("f", "robot").unwrap(), parts(replay), OutboxLimits::default());
+        let publisher =
+            Publisher::new(Topics::new("f", "robot").unwrap(), parts(replay), Outbox::new(OutboxLimits::default()));
         publisher.desk().connected(1, NOW);
         let heard = drain(&publisher);
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };

@@ -1,15 +1,28 @@
 //! Events on their way to the broker: an event belongs to the outbox until the broker acknowledges it with success.
 //!
-//! In memory. Bounded by count and bytes: the oldest goes first and is counted. A record waits only behind earlier records of its own
-//! event, so live events do not queue behind a backlog. Pure: it does not know the client, and time comes in.
+//! Messages lie on the shelf, on disk or in memory; here is only which may be offered when. Bounded by count, bytes and age: the
+//! oldest goes first and is counted. A record waits only behind earlier records of its own event, so live events do not queue behind
+//! a backlog. What the broker has taken stays on the shelf for a while: it is offered again on request, and by itself when the
+//! connection broke within a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
+//! not know the client, and time comes in.
+
+mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::modality::SensorId;
-use crate::time::MonoTime;
+use crate::store::events::{EventStore, Fate, Left, Openness, StoreError};
+use crate::time::{MonoTime, NANOS_PER_SEC};
+use shelf::{Card, Shelf, card};
+
+/// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next.
+const UNCERTAIN: Duration = Duration::from_secs(1);
+/// 2020: a wall clock before it has not been set yet and says nothing about a message's age.
+const CLOCK_IS_SET_UNIX_NANOS: i64 = 1_577_836_800 * NANOS_PER_SEC;
 
 /// Bounds of the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +31,8 @@ pub struct OutboxLimits {
     pub max_records: usize,
     /// Bytes of payload held at most.
     pub max_bytes: usize,
+    /// A record that waited longer is dropped.
+    pub max_age: Duration,
     /// How long a record is offered again after the broker first said that nobody subscribes, or refused it.
     pub retry_for: Duration,
     /// Wait between such offers.
@@ -27,15 +42,16 @@ pub struct OutboxLimits {
 impl Default for OutboxLimits {
     fn default() -> Self {
         Self {
-            max_records: 10_000,
-            max_bytes: 16 << 20,
+            max_records: 100_000,
+            max_bytes: 64 << 20,
+            max_age: Duration::from_secs(7 * 86_400),
             retry_for: Duration::from_secs(60),
             retry_every: Duration::from_secs(1),
         }
     }
 }
 
-/// Names a record for as long as the process lives; rises with every accepted record.
+/// Names a record in this outbox, also across restarts where it lies on disk; rises with every accepted record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(u64);
 
@@ -48,8 +64,12 @@ pub struct Record {
     pub sensor: SensorId,
     /// Topic.
     pub topic: String,
-    /// Sequence number within the topic.
+    /// The boot that the sequence number belongs to.
+    pub boot_id: Arc<str>,
+    /// Sequence number within topic and boot.
     pub seq: u64,
+    /// When it was accepted: on this boot's clock, and on the wall clock in nanoseconds.
+    pub accepted_at: (MonoTime, i64),
     /// Encoded message.
     pub payload: Vec<u8>,
 }
@@ -67,6 +87,15 @@ pub enum Outcome {
     Undone,
 }
 
+/// What [`super::Publisher::resend`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// Messages that are offered again.
+    pub messages: u64,
+    /// The lowest sequence number that was still kept.
+    pub oldest_seq: Option<u64>,
+}
+
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxCounts {
@@ -74,27 +103,28 @@ pub struct OutboxCounts {
     pub accepted: u64,
     /// Records acknowledged with success.
     pub delivered: u64,
-    /// Records dropped because of the bounds.
+    /// Records dropped because of the bounds, or because they could not be read back.
     pub dropped: u64,
     /// Records given up because nobody subscribed for [`OutboxLimits::retry_for`].
     pub unclaimed: u64,
     /// Records given up because the broker refused them for [`OutboxLimits::retry_for`].
     pub refused: u64,
+    /// Records found at the start, left by a run before.
+    pub recovered: u64,
+    /// Records offered again although they had been acknowledged: on request, or after a broken connection.
+    pub again: u64,
+    /// Records that the disk did not take; they are in memory alone.
+    pub unwritten: u64,
+    /// Records that could not be read back from the disk, and files of them that were set aside.
+    pub damaged: u64,
 }
 
-/// Live records first: what was accepted since the last connect and has not failed yet.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    Live,
-    Backlog,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Behind an earlier record of its event.
     Behind,
     /// May be offered.
-    Ready(Lane),
+    Ready,
     /// Offered, not yet acknowledged.
     Offered,
     /// Waits for its next offer.
@@ -102,73 +132,122 @@ enum Place {
 }
 
 struct Held {
-    record: Record,
+    event: Uuid,
+    sensor: SensorId,
+    bytes: usize,
+    accepted_at: MonoTime,
     place: Place,
     first_failed_at: Option<MonoTime>,
+    /// It has been counted as delivered or given up before.
+    is_again: bool,
 }
 
 /// The outbox.
 pub struct Outbox {
     limits: OutboxLimits,
+    shelf: Shelf,
     held: BTreeMap<RecordId, Held>,
+    /// Every event's records in their order; only the first may be offered.
     by_event: HashMap<Uuid, VecDeque<RecordId>>,
-    ready: BTreeSet<(Lane, RecordId)>,
+    /// Ready records that were accepted since the last connect and have not failed yet: they go first.
+    live: BTreeSet<RecordId>,
+    /// The other ready records.
+    backlog: BTreeSet<RecordId>,
     resting: BTreeSet<(MonoTime, RecordId)>,
+    /// When the newest records were acknowledged.
+    acknowledged: VecDeque<(MonoTime, RecordId)>,
     next_id: u64,
     backlog_below: u64,
     bytes: usize,
     offered: usize,
+    again: usize,
     counts: OutboxCounts,
+    dropped: Vec<SensorId>,
 }
 
 impl Outbox {
-    /// An empty outbox.
+    /// An empty outbox, in memory.
     #[must_use]
     pub fn new(limits: OutboxLimits) -> Self {
+        Self::over(limits, Shelf::default())
+    }
+
+    /// An outbox on disk, with the messages that the run before has left. `now` is this boot's time and the wall clock's.
+    #[must_use]
+    pub fn durable(limits: OutboxLimits, disk: EventStore, left: Left, boot_id: &str, now: (MonoTime, i64)) -> Self {
+        let mut outbox = Self::over(limits, Shelf::on(disk));
+        outbox.counts.damaged = left.set_aside;
+        outbox.next_id = left.next_id;
+        outbox.backlog_below = left.next_id;
+        for message in left.waiting {
+            let is_of_this_boot = message.boot_id == boot_id;
+            let accepted_at = if is_of_this_boot { message.accepted_at.0 } else { aged(message.accepted_at.1, now) };
+            if let Some(card) = card(message) {
+                outbox.counts.recovered += 1;
+                outbox.hold(Card { accepted_at, ..card }, false);
+            }
+        }
+        outbox.keep_bounds(now.0);
+        outbox
+    }
+
+    fn over(limits: OutboxLimits, shelf: Shelf) -> Self {
         Self {
             limits,
+            shelf,
             held: BTreeMap::new(),
             by_event: HashMap::new(),
-            ready: BTreeSet::new(),
+            live: BTreeSet::new(),
+            backlog: BTreeSet::new(),
             resting: BTreeSet::new(),
+            acknowledged: VecDeque::new(),
             next_id: 0,
             backlog_below: 0,
             bytes: 0,
             offered: 0,
+            again: 0,
             counts: OutboxCounts::default(),
+            dropped: Vec::new(),
         }
     }
 
-    /// Takes a record over. Returns its id and the records that had to go for it: the oldest, or the record itself if no room would do.
-    pub fn accept(&mut self, record: Record) -> (RecordId, Vec<Record>) {
+    /// Takes a record over, and drops the oldest if need be, or the record itself if no room would do.
+    pub fn accept(&mut self, record: Record, openness: Openness) -> RecordId {
         let id = RecordId(self.next_id);
         self.next_id += 1;
         self.counts.accepted += 1;
         if record.payload.len() > self.limits.max_bytes {
             self.counts.dropped += 1;
-            return (id, vec![record]);
+            self.dropped.push(record.sensor);
+            return id;
         }
-        self.bytes += record.payload.len();
-        let queue = self.by_event.entry(record.event).or_default();
-        queue.push_back(id);
-        let is_first = queue.len() == 1;
-        self.held.insert(id, Held { record, place: Place::Behind, first_failed_at: None });
-        if is_first {
-            self.place(id, Place::Ready(Lane::Live));
-        }
-        (id, self.keep_bounds())
+        let (card, now) = (Card::of(id, &record), record.accepted_at.0);
+        self.shelf.put(id, record, openness);
+        self.hold(card, false);
+        self.keep_bounds(now);
+        id
+    }
+
+    /// The sensors of records that were dropped since the last call, one for each.
+    pub fn take_dropped(&mut self) -> Vec<SensorId> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// The next record to offer, if any may be.
-    pub fn offer(&mut self, now: MonoTime) -> Option<(RecordId, &Record)> {
+    pub fn offer(&mut self, now: MonoTime) -> Option<(RecordId, Record)> {
         while let Some(&(due, id)) = self.resting.first()
             && due <= now
         {
-            self.place(id, Place::Ready(Lane::Backlog));
+            self.place_in_turn(id);
         }
-        let &(_, id) = self.ready.first()?;
-        self.place(id, Place::Offered);
-        self.held.get(&id).map(|held| (id, &held.record))
+        loop {
+            let &id = self.live.first().or_else(|| self.backlog.first())?;
+            if let Some(record) = self.shelf.get(id) {
+                self.place(id, Place::Offered);
+                return Some((id, record));
+            }
+            self.drop_record(id);
+        }
     }
 
     /// What became of an offer. Unknown ids (dropped meanwhile) are ignored.
@@ -176,32 +255,54 @@ impl Outbox {
         let Some(held) = self.held.get_mut(&id).filter(|held| held.place == Place::Offered) else { return };
         match outcome {
             Outcome::Delivered => {
-                self.counts.delivered += 1;
-                self.remove(id);
+                self.counts.delivered += u64::from(!held.is_again);
+                self.acknowledged.push_back((now, id));
+                while self.acknowledged.front().is_some_and(|&(at, _)| at + UNCERTAIN < now) {
+                    self.acknowledged.pop_front();
+                }
+                self.remove(id, Fate::Kept);
             }
-            Outcome::Undone => self.place(id, Place::Ready(Lane::Backlog)),
+            Outcome::Undone => self.place_in_turn(id),
             Outcome::Unclaimed | Outcome::Refused => {
                 let since = *held.first_failed_at.get_or_insert(now);
-                if now >= since + self.limits.retry_for {
-                    match outcome {
-                        Outcome::Refused => self.counts.refused += 1,
-                        _ => self.counts.unclaimed += 1,
-                    }
-                    self.remove(id);
-                } else {
+                if now < since + self.limits.retry_for {
                     self.place(id, Place::Resting(now + self.limits.retry_every));
+                    return;
                 }
+                let first_time = u64::from(!held.is_again);
+                match outcome {
+                    Outcome::Refused => self.counts.refused += first_time,
+                    _ => self.counts.unclaimed += first_time,
+                }
+                self.remove(id, Fate::Kept);
             }
         }
     }
 
-    /// A connection came up: what waits now is backlog, what is accepted from now on goes before it.
-    pub fn connected(&mut self) {
+    /// A connection came up: what waits now is backlog, what is accepted from now on goes before it. What was acknowledged in the
+    /// last second of the connection before is offered again.
+    pub fn connected(&mut self, now: MonoTime) {
         self.backlog_below = self.next_id;
-        let waiting: Vec<RecordId> = self.ready.iter().map(|&(_, id)| id).collect();
-        for id in waiting {
-            self.place(id, Place::Ready(Lane::Backlog));
+        self.backlog.append(&mut self.live);
+        let uncertain: Vec<RecordId> = self.acknowledged.drain(..).map(|(_, id)| id).collect();
+        match self.shelf.again_by_id(&uncertain) {
+            Ok(cards) => self.hold_again(cards),
+            Err(error) => tracing::error!(%error, "what the broker may have lost cannot be offered again"),
         }
+        self.keep_bounds(now);
+    }
+
+    /// Offers kept records again, from this sequence number on, of one topic or of all.
+    ///
+    /// # Errors
+    /// When the disk does not give them.
+    pub fn resend(&mut self, from_seq: u64, topic: Option<&str>, now: MonoTime) -> Result<Resent, StoreError> {
+        let oldest_seq = self.shelf.oldest_seq(topic)?;
+        let cards = self.shelf.again(from_seq, topic)?;
+        let messages = cards.len() as u64;
+        self.hold_again(cards);
+        self.keep_bounds(now);
+        Ok(Resent { messages, oldest_seq })
     }
 
     /// Records that nobody has refused yet; a stop waits for these only.
@@ -220,6 +321,30 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Held records that had been acknowledged or given up before.
+    #[must_use]
+    pub const fn again(&self) -> usize {
+        self.again
+    }
+
+    /// Records that stay for a while after they were acknowledged or given up.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.shelf.kept()
+    }
+
+    /// Whether the records outlive the process.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        self.shelf.disk().is_some()
+    }
+
+    /// Times that the disk could not be synced.
+    #[must_use]
+    pub fn failed_syncs(&self) -> u64 {
+        self.shelf.disk().map_or(0, EventStore::failed_syncs)
     }
 
     /// Bytes of payload held.
@@ -243,16 +368,52 @@ impl Outbox {
     /// Counts since the start.
     #[must_use]
     pub const fn counts(&self) -> OutboxCounts {
-        self.counts
+        let (unwritten, damaged) = (self.shelf.unwritten, self.counts.damaged + self.shelf.unreadable);
+        OutboxCounts { unwritten, damaged, ..self.counts }
+    }
+
+    /// Puts a record in its place behind earlier ones of its event.
+    fn hold(&mut self, card: Card, is_again: bool) {
+        let Card { id, event, sensor, bytes, accepted_at } = card;
+        self.bytes += bytes;
+        self.again += usize::from(is_again);
+        let queue = self.by_event.entry(event).or_default();
+        let at = queue.partition_point(|&queued| queued < id);
+        queue.insert(at, id);
+        let second = if at == 0 { queue.get(1).copied() } else { None };
+        let held = Held { event, sensor, bytes, accepted_at, place: Place::Behind, first_failed_at: None, is_again };
+        self.held.insert(id, held);
+        self.place_in_turn(id);
+        if let Some(second) = second
+            && self.held.get(&second).is_some_and(|held| held.place == Place::Ready)
+        {
+            self.place(second, Place::Behind);
+        }
+    }
+
+    fn hold_again(&mut self, cards: Vec<Card>) {
+        for card in cards.into_iter().filter(|card| !self.held.contains_key(&card.id)).collect::<Vec<_>>() {
+            self.counts.again += 1;
+            self.hold(card, true);
+        }
+    }
+
+    /// Ready if it is the first of its event, behind if it is not.
+    fn place_in_turn(&mut self, id: RecordId) {
+        let Some(held) = self.held.get(&id) else { return };
+        let is_first = self.by_event.get(&held.event).and_then(VecDeque::front) == Some(&id);
+        self.place(id, if is_first { Place::Ready } else { Place::Behind });
     }
 
     /// Moves a record to `place`, in all indices.
     fn place(&mut self, id: RecordId, place: Place) {
         let Some(held) = self.held.get_mut(&id) else { return };
+        let has_failed = held.first_failed_at.is_some() || held.is_again;
         match std::mem::replace(&mut held.place, place) {
             Place::Behind => {}
-            Place::Ready(lane) => {
-                self.ready.remove(&(lane, id));
+            Place::Ready => {
+                self.live.remove(&id);
+                self.backlog.remove(&id);
             }
             Place::Offered => self.offered -= 1,
             Place::Resting(due) => {
@@ -261,8 +422,11 @@ impl Outbox {
         }
         match place {
             Place::Behind => {}
-            Place::Ready(lane) => {
-                self.ready.insert((lane, id));
+            Place::Ready if id.0 < self.backlog_below || has_failed => {
+                self.backlog.insert(id);
+            }
+            Place::Ready => {
+                self.live.insert(id);
             }
             Place::Offered => self.offered += 1,
             Place::Resting(due) => {
@@ -272,39 +436,58 @@ impl Outbox {
     }
 
     /// Takes a record out and lets the next of its event go forward.
-    fn remove(&mut self, id: RecordId) -> Option<Record> {
+    fn remove(&mut self, id: RecordId, fate: Fate) -> Option<Held> {
         self.place(id, Place::Behind);
-        let record = self.held.remove(&id)?.record;
-        self.bytes -= record.payload.len();
-        let next = self.by_event.get_mut(&record.event).and_then(|queue| {
+        let held = self.held.remove(&id)?;
+        self.shelf.settle(id, fate);
+        self.bytes -= held.bytes;
+        self.again -= usize::from(held.is_again);
+        let next = self.by_event.get_mut(&held.event).and_then(|queue| {
             queue.retain(|&queued| queued != id);
             queue.front().copied()
         });
         match next {
             Some(next) if self.held.get(&next).is_some_and(|held| held.place == Place::Behind) => {
-                let lane = if next.0 < self.backlog_below { Lane::Backlog } else { Lane::Live };
-                self.place(next, Place::Ready(lane));
+                self.place(next, Place::Ready);
             }
             Some(_) => {}
             None => {
-                self.by_event.remove(&record.event);
+                self.by_event.remove(&held.event);
             }
         }
-        Some(record)
+        Some(held)
+    }
+
+    fn drop_record(&mut self, id: RecordId) {
+        let is_again = self.held.get(&id).is_some_and(|held| held.is_again);
+        let dropped = self.remove(id, if is_again { Fate::Kept } else { Fate::Gone }).filter(|_| !is_again);
+        self.counts.dropped += u64::from(dropped.is_some());
+        self.dropped.extend(dropped.map(|held| held.sensor));
     }
 
     /// Drops the oldest until the bounds hold; what is offered right now goes last, since it may be delivered already.
-    fn keep_bounds(&mut self) -> Vec<Record> {
-        let mut dropped = Vec::new();
-        while self.held.len() > self.limits.max_records || self.bytes > self.limits.max_bytes {
-            let oldest =
-                self.held.iter().find(|(_, held)| held.place != Place::Offered).or_else(|| self.held.iter().next());
-            let Some((&id, _)) = oldest else { break };
-            dropped.extend(self.remove(id));
-            self.counts.dropped += 1;
+    fn keep_bounds(&mut self, now: MonoTime) {
+        let max_age = self.limits.max_age;
+        loop {
+            let is_full = self.held.len() > self.limits.max_records || self.bytes > self.limits.max_bytes;
+            let mut waiting = self.held.iter().filter(|(_, held)| held.place != Place::Offered);
+            let oldest = waiting.next().or_else(|| self.held.iter().next());
+            match oldest {
+                Some((&id, held)) if is_full || (held.accepted_at + max_age < now && held.place != Place::Offered) => {
+                    self.drop_record(id);
+                }
+                _ => return,
+            }
         }
-        dropped
     }
+}
+
+/// When a message of another boot was accepted, on this boot's clock; now, if the wall clock does not tell.
+fn aged(accepted_unix_nanos: i64, now: (MonoTime, i64)) -> MonoTime {
+    if accepted_unix_nanos < CLOCK_IS_SET_UNIX_NANOS {
+        return now.0;
+    }
+    now.0.shifted(-now.1.saturating_sub(accepted_unix_nanos).max(0))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::*;
 const NOW: MonoTime = MonoTime::from_nanos(0);
 
 fn limits(max_records: usize, max_bytes: usize) -> OutboxLimits {
-    OutboxLimits { max_records, max_bytes, retry_for: Duration::from_secs(60), retry_every: Duration::from_secs(1) }
+    OutboxLimits { max_records, max_bytes, ..OutboxLimits::default() }
 }
 
 fn record(event: u128, seq: u64, bytes: usize) -> Record {
@@ -15,9 +15,15 @@ fn record(event: u128, seq: u64, bytes: usize) -> Record {
         event: Uuid::from_u128(event),
         sensor: SensorId::new("mic").unwrap(),
         topic: "t".to_owned(),
+        boot_id: "boot".into(),
         seq,
+        accepted_at: (NOW, 0),
         payload: vec![0; bytes],
     }
+}
+
+fn accept(outbox: &mut Outbox, record: Record) -> RecordId {
+    outbox.accept(record, Openness::Open)
 }
 
 fn offered_seq(outbox: &mut Outbox, now: MonoTime) -> Option<(RecordId, u64)> {
@@ -32,7 +38,7 @@ fn at(secs: i64) -> MonoTime {
 fn a_record_waits_only_behind_its_own_event() {
     let mut outbox = Outbox::new(limits(10, 1000));
     for (event, seq) in [(1, 0), (1, 1), (2, 2)] {
-        outbox.accept(record(event, seq, 1));
+        accept(&mut outbox, record(event, seq, 1));
     }
     let (first, seq) = offered_seq(&mut outbox, NOW).unwrap();
     assert_eq!(seq, 0);
@@ -45,10 +51,10 @@ fn a_record_waits_only_behind_its_own_event() {
 #[test]
 fn live_records_go_before_the_backlog() {
     let mut outbox = Outbox::new(limits(10, 1000));
-    outbox.accept(record(1, 0, 1));
-    outbox.accept(record(2, 1, 1));
-    outbox.connected();
-    outbox.accept(record(3, 2, 1));
+    accept(&mut outbox, record(1, 0, 1));
+    accept(&mut outbox, record(2, 1, 1));
+    outbox.connected(NOW);
+    accept(&mut outbox, record(3, 2, 1));
     let order: Vec<u64> = std::iter::from_fn(|| offered_seq(&mut outbox, NOW).map(|(_, seq)| seq)).collect();
     assert_eq!(order, [2, 0, 1]);
 }
@@ -56,7 +62,7 @@ fn live_records_go_before_the_backlog() {
 #[test]
 fn without_a_subscriber_it_is_offered_again_and_then_counted() {
     let mut outbox = Outbox::new(limits(10, 1000));
-    outbox.accept(record(1, 0, 1));
+    accept(&mut outbox, record(1, 0, 1));
     let mut offers = 0;
     for second in 0..=70 {
         if let Some((id, _)) = offered_seq(&mut outbox, at(second)) {
@@ -71,7 +77,7 @@ fn without_a_subscriber_it_is_offered_again_and_then_counted() {
 #[test]
 fn a_subscriber_that_comes_back_in_time_gets_it() {
     let mut outbox = Outbox::new(limits(10, 1000));
-    outbox.accept(record(1, 0, 1));
+    accept(&mut outbox, record(1, 0, 1));
     let (id, _) = offered_seq(&mut outbox, at(0)).unwrap();
     outbox.settle(id, Outcome::Unclaimed, at(0));
     assert_eq!(outbox.next_due(), Some(at(1)));
@@ -84,15 +90,69 @@ fn a_subscriber_that_comes_back_in_time_gets_it() {
 #[test]
 fn the_oldest_that_is_not_on_its_way_is_dropped() {
     let mut outbox = Outbox::new(limits(2, 1000));
-    outbox.accept(record(1, 0, 1));
+    accept(&mut outbox, record(1, 0, 1));
     offered_seq(&mut outbox, NOW).unwrap();
-    outbox.accept(record(2, 1, 1));
-    let (_, dropped) = outbox.accept(record(3, 2, 1));
-    assert_eq!(dropped.iter().map(|record| record.seq).collect::<Vec<_>>(), [1]);
+    accept(&mut outbox, record(2, 1, 1));
+    accept(&mut outbox, record(3, 2, 1));
+    assert_eq!(outbox.take_dropped().len(), 1);
     assert_eq!((outbox.counts().dropped, outbox.len(), outbox.offered()), (1, 2, 1));
-    let (_, dropped) = outbox.accept(record(4, 3, 1001));
-    assert_eq!(dropped.iter().map(|record| record.seq).collect::<Vec<_>>(), [3], "no room would do for it");
+    accept(&mut outbox, record(4, 3, 1001));
+    assert_eq!(outbox.take_dropped().len(), 1, "no room would do for it");
     assert_eq!((outbox.counts().dropped, outbox.len()), (2, 2));
+    assert_eq!(offered_seq(&mut outbox, NOW).unwrap().1, 2, "the second was dropped");
+}
+
+#[test]
+fn what_waited_too_long_is_dropped() {
+    let mut outbox = Outbox::new(OutboxLimits { max_age: Duration::from_secs(100), ..OutboxLimits::default() });
+    for (seq, secs) in [(0, 0), (1, 50), (2, 101)] {
+        accept(&mut outbox, Record { accepted_at: (at(secs), 0), ..record(seq.into(), seq, 1) });
+    }
+    assert_eq!((outbox.counts().dropped, outbox.len()), (1, 2));
+    outbox.connected(at(151));
+    assert_eq!((outbox.counts().dropped, outbox.len()), (2, 1));
+}
+
+#[test]
+fn what_was_acknowledged_just_before_the_connection_broke_is_offered_again_in_its_order() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    for seq in 0..4 {
+        accept(&mut outbox, record(1, seq, 1));
+    }
+    for second in [0, 2, 3] {
+        let (id, _) = offered_seq(&mut outbox, at(second)).unwrap();
+        outbox.settle(id, Outcome::Delivered, at(second));
+    }
+    outbox.connected(at(4));
+    assert_eq!((outbox.len(), outbox.again(), outbox.counts().again), (3, 2, 2));
+    let mut order = Vec::new();
+    while let Some((id, seq)) = offered_seq(&mut outbox, at(4)) {
+        order.push(seq);
+        outbox.settle(id, Outcome::Delivered, at(4));
+    }
+    assert_eq!(order, [1, 2, 3], "not the first, which was acknowledged long before");
+    assert_eq!((outbox.counts().delivered, outbox.len(), outbox.bytes()), (4, 0, 0));
+}
+
+#[test]
+fn delivered_and_unclaimed_records_are_sent_again_on_request() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    for seq in 5..10 {
+        accept(&mut outbox, Record { topic: format!("t{}", seq % 2), ..record(seq.into(), seq, 1) });
+    }
+    while let Some((id, seq)) = offered_seq(&mut outbox, NOW) {
+        let outcome = if seq == 8 { Outcome::Unclaimed } else { Outcome::Delivered };
+        outbox.settle(id, outcome, NOW);
+    }
+    let (id, _) = offered_seq(&mut outbox, at(59)).unwrap();
+    outbox.settle(id, Outcome::Unclaimed, at(59));
+    assert_eq!(outbox.len(), 1, "its minute is not over");
+    let (id, _) = offered_seq(&mut outbox, at(60)).unwrap();
+    outbox.settle(id, Outcome::Unclaimed, at(60));
+    assert_eq!((outbox.kept(), outbox.counts().unclaimed), (5, 1));
+    assert_eq!(outbox.resend(7, Some("t0"), NOW).unwrap(), Resent { messages: 1, oldest_seq: Some(6) });
+    assert_eq!(offered_seq(&mut outbox, at(70)).unwrap().1, 8);
+    assert_eq!(outbox.resend(0, None, NOW).unwrap(), Resent { messages: 4, oldest_seq: Some(5) });
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +161,7 @@ enum Step {
     Offer,
     Settle(u8, u8),
     Connected,
+    Resend,
     Wait(u8),
 }
 
@@ -110,6 +171,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Offer),
         4 => (0u8..8, 0u8..4).prop_map(|(which, outcome)| Step::Settle(which, outcome)),
         1 => Just(Step::Connected),
+        1 => Just(Step::Resend),
         1 => (0u8..40).prop_map(Step::Wait),
     ]
 }
@@ -122,21 +184,25 @@ struct Model {
     outstanding: BTreeMap<RecordId, u128>,
     first_offers: BTreeMap<u128, Vec<RecordId>>,
     delivered: BTreeSet<RecordId>,
+    /// Delivered before a connect, or asked for.
+    may_come_again: BTreeSet<RecordId>,
+    has_come_again: bool,
 }
 
 impl Model {
     fn step(&mut self, outbox: &mut Outbox, step: &Step) -> Result<(), TestCaseError> {
         match *step {
             Step::Accept(event, bytes) => {
-                let (id, dropped) = outbox.accept(record(event.into(), self.accepted, bytes.into()));
+                let record = record(event.into(), self.accepted, bytes.into());
+                outbox.accept(record, Openness::Open);
                 self.accepted += 1;
-                prop_assert!(dropped.iter().all(|record| record.seq <= id.0));
             }
             Step::Offer => {
                 let offer = outbox.offer(at(self.now_secs)).map(|(id, record)| (id, record.event.as_u128()));
                 let Some((id, event)) = offer else { return Ok(()) };
-                prop_assert!(!self.outstanding.values().any(|&other| other == event), "two of one event at once");
-                prop_assert!(!self.delivered.contains(&id), "offered after it was delivered");
+                let is_alone = !self.outstanding.values().any(|&other| other == event);
+                prop_assert!(is_alone || self.has_come_again, "two of one event at once");
+                prop_assert!(self.may_come_again.contains(&id) || !self.delivered.contains(&id), "offered once more");
                 self.outstanding.insert(id, event);
                 let offers = self.first_offers.entry(event).or_default();
                 if !offers.contains(&id) {
@@ -154,7 +220,16 @@ impl Model {
                 }
                 outbox.settle(id, outcome, at(self.now_secs));
             }
-            Step::Connected => outbox.connected(),
+            Step::Connected => {
+                outbox.connected(at(self.now_secs));
+                self.may_come_again.clone_from(&self.delivered);
+                self.has_come_again = true;
+            }
+            Step::Resend => {
+                outbox.resend(0, None, at(self.now_secs)).unwrap();
+                self.may_come_again.clone_from(&self.delivered);
+                self.has_come_again = true;
+            }
             Step::Wait(secs) => self.now_secs += i64::from(secs),
         }
         Ok(())
@@ -173,7 +248,7 @@ proptest! {
             let counts = outbox.counts();
             let gone = counts.delivered + counts.dropped + counts.unclaimed + counts.refused;
             prop_assert_eq!(counts.accepted, model.accepted);
-            prop_assert_eq!(counts.accepted, gone + outbox.len() as u64);
+            prop_assert_eq!(counts.accepted, gone + (outbox.len() - outbox.again()) as u64);
             prop_assert!(outbox.len() <= 12 && outbox.bytes() <= 100);
             prop_assert_eq!(outbox.offered(), model.outstanding.len());
         }

@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use super::proto;
 use crate::publish::heard::{
-    Heard, HeardActive, HeardBox, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember, HeardSensor,
-    HeardSensorInfo, HeardStatus,
+    Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
+    HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,
 };
 use crate::publish::topics::Class;
 
@@ -32,6 +32,14 @@ pub(in crate::publish) fn hear(class: Class, payload: &[u8]) -> Result<Heard, pr
         Class::Active => Heard::Active(proto::ActiveEvents::decode(payload)?.into()),
         Class::Status => Heard::Status(proto::Status::decode(payload)?.into()),
         Class::Health => Heard::Health(proto::Health::decode(payload)?.into()),
+        Class::ConfigReported => Heard::ConfigReported(proto::ConfigReported::decode(payload)?.into()),
+        Class::PromptReported => Heard::PromptReported(proto::PromptReported::decode(payload)?.into()),
+        Class::Reply
+        | Class::ConfigDesired
+        | Class::PromptDesired
+        | Class::Command
+        | Class::HomeState
+        | Class::HomeDiscovery => Heard::ForOthers,
     })
 }
 
@@ -112,6 +120,45 @@ impl From<proto::Event> for HeardEvent {
                 .map(|b| HeardBox { corners_px: [b.x0, b.y0, b.x1, b.y1], calibrated: b.calibrated })
                 .collect(),
             frame_size_px: [message.frame_width_px, message.frame_height_px],
+        }
+    }
+}
+
+fn problem_words(problems: Vec<proto::Problem>) -> Vec<String> {
+    let words = problems.into_iter().map(|problem| match problem.key.as_str() {
+        "" => problem.what,
+        key => format!("{key}: {}", problem.what),
+    });
+    words.collect()
+}
+
+impl From<proto::ConfigReported> for HeardConfig {
+    fn from(message: proto::ConfigReported) -> Self {
+        Self {
+            state: word(message.state().as_str_name(), "WISH_STATE_"),
+            generation: message.generation,
+            problems: problem_words(message.problems),
+            generation_in_force: message.generation_in_force,
+            changes_json: message.changes_json,
+            changes_before_json: message.changes_before_json,
+            in_force_json: message.in_force_json,
+            file: message.file,
+            digest: message.digest,
+        }
+    }
+}
+
+impl From<proto::PromptReported> for HeardPrompt {
+    fn from(message: proto::PromptReported) -> Self {
+        Self {
+            state: word(message.state().as_str_name(), "WISH_STATE_"),
+            origin: word(message.origin().as_str_name(), "PROMPT_ORIGIN_"),
+            prompt: message.prompt,
+            problems: problem_words(message.problems),
+            digest: message.digest,
+            senses: message.senses.into_iter().map(sense_word).collect(),
+            p_false: message.p_false,
+            made_of: message.made_of,
         }
     }
 }

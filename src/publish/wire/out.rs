@@ -1,11 +1,13 @@
 //! Domain → protobuf.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 
 use super::proto;
 use crate::events::{EndReason, Event, Phase};
 use crate::modality::{Modality, SensorId};
-use crate::publish::{EmbeddingReading, HealthReading, JointReading, OutboxCounts};
+use crate::publish::{EmbeddingReading, HealthReading, JointReading, Outbox, OutboxCounts, RefusalReason};
 use crate::space::Score;
 use crate::telemetry::{SensorReading, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
@@ -18,15 +20,19 @@ pub(in crate::publish) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    fn boot_id(&self) -> String {
+    pub(super) fn boot_id(&self) -> String {
         self.timeline.boot_id.to_string()
     }
 
-    const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
+    pub(super) const fn stamp(&self, at: MonoTime) -> Option<proto::Stamp> {
         Some(proto::Stamp { mono_nanos: at.nanos(), unix_nanos: self.timeline.unix_nanos(at) })
     }
 
     pub(in crate::publish) fn embedding(&self, reading: &EmbeddingReading<'_>) -> Vec<u8> {
+        self.embedding_message(reading).encode_to_vec()
+    }
+
+    pub(super) fn embedding_message(&self, reading: &EmbeddingReading<'_>) -> proto::Embedding {
         let presence = reading.presence;
         proto::Embedding {
             boot_id: self.boot_id(),
@@ -46,7 +52,6 @@ impl Envelope<'_> {
             }),
             vector: reading.embedding.vector.to_vec(),
         }
-        .encode_to_vec()
     }
 
     pub(in crate::publish) fn joint(&self, reading: &JointReading<'_>) -> Vec<u8> {
@@ -154,7 +159,7 @@ impl Envelope<'_> {
 
     pub(in crate::publish) fn health(&self, facts: &HealthFacts<'_>) -> Vec<u8> {
         let HealthFacts { reading, period_secs, .. } = *facts;
-        let outbox = facts.outbox;
+        let OutboxFacts { counts, .. } = facts.outbox;
         proto::Health {
             boot_id: self.boot_id(),
             seq: self.seq,
@@ -171,13 +176,20 @@ impl Envelope<'_> {
                 })
                 .collect(),
             outbox: Some(proto::OutboxHealth {
-                waiting: facts.outbox_waiting as u64,
-                waiting_bytes: facts.outbox_bytes as u64,
-                accepted: outbox.accepted,
-                delivered: outbox.delivered,
-                dropped: outbox.dropped,
-                unclaimed: outbox.unclaimed,
-                refused: outbox.refused,
+                waiting: facts.outbox.waiting as u64,
+                waiting_bytes: facts.outbox.bytes as u64,
+                accepted: counts.accepted,
+                delivered: counts.delivered,
+                dropped: counts.dropped,
+                unclaimed: counts.unclaimed,
+                refused: counts.refused,
+                durable: facts.outbox.is_durable,
+                recovered: counts.recovered,
+                again: counts.again,
+                kept: facts.outbox.kept as u64,
+                unwritten: counts.unwritten,
+                damaged: counts.damaged,
+                failed_syncs: facts.outbox.failed_syncs,
             }),
             process: Some(proto::ProcessHealth {
                 memory_bytes: reading.memory_bytes,
@@ -185,6 +197,11 @@ impl Envelope<'_> {
                 uptime_secs: facts.uptime_secs,
             }),
             joint_replaced: facts.joint_replaced,
+            control: Some(proto::ControlHealth {
+                refused: facts.refusals.iter().map(|(reason, count)| (reason.name().to_owned(), *count)).collect(),
+                arrivals_dropped: facts.arrivals_dropped,
+                replies_dropped: facts.replies_dropped,
+            }),
         }
         .encode_to_vec()
     }
@@ -217,6 +234,30 @@ pub(in crate::publish) struct SensorFacts {
     pub(in crate::publish) before: Option<SensorReading>,
 }
 
+/// What a `Health` says of the outbox.
+#[derive(Clone, Copy)]
+pub(in crate::publish) struct OutboxFacts {
+    counts: OutboxCounts,
+    waiting: usize,
+    bytes: usize,
+    is_durable: bool,
+    kept: usize,
+    failed_syncs: u64,
+}
+
+impl OutboxFacts {
+    pub(in crate::publish) fn of(outbox: &Outbox) -> Self {
+        Self {
+            counts: outbox.counts(),
+            waiting: outbox.len(),
+            bytes: outbox.bytes(),
+            is_durable: outbox.is_durable(),
+            kept: outbox.kept(),
+            failed_syncs: outbox.failed_syncs(),
+        }
+    }
+}
+
 /// What a `Health` says.
 pub(in crate::publish) struct HealthFacts<'a> {
     pub(in crate::publish) reading: &'a HealthReading,
@@ -224,10 +265,11 @@ pub(in crate::publish) struct HealthFacts<'a> {
     pub(in crate::publish) uptime_secs: f64,
     pub(in crate::publish) cpu_nanos_in_period: i64,
     pub(in crate::publish) sensors: &'a [SensorFacts],
-    pub(in crate::publish) outbox: OutboxCounts,
-    pub(in crate::publish) outbox_waiting: usize,
-    pub(in crate::publish) outbox_bytes: usize,
+    pub(in crate::publish) outbox: OutboxFacts,
     pub(in crate::publish) joint_replaced: u64,
+    pub(in crate::publish) refusals: &'a BTreeMap<RefusalReason, u64>,
+    pub(in crate::publish) arrivals_dropped: u64,
+    pub(in crate::publish) replies_dropped: u64,
 }
 
 fn sensor_health(facts: &SensorFacts, at: MonoTime, period_secs: f64) -> proto::SensorHealth {
@@ -268,12 +310,12 @@ fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn score(score: Score) -> Option<proto::Score> {
+pub(super) fn score(score: Score) -> Option<proto::Score> {
     let Score { raw, calibrated, threshold, bank_revision } = score;
     Some(proto::Score { raw, calibrated, threshold, bank_revision })
 }
 
-fn modality(sense: Modality) -> i32 {
+pub(super) fn modality(sense: Modality) -> i32 {
     match sense {
         Modality::Image => proto::Modality::Image,
         Modality::Audio => proto::Modality::Audio,
@@ -294,6 +336,7 @@ fn phase(phase: Phase) -> (i32, i32) {
         Phase::End(EndReason::SourceLost) => (proto::Phase::End, proto::EndReason::SourceLost),
         Phase::End(EndReason::PromptRemoved) => (proto::Phase::End, proto::EndReason::PromptRemoved),
         Phase::End(EndReason::Shutdown) => (proto::Phase::End, proto::EndReason::Shutdown),
+        Phase::End(EndReason::CrashRecovered) => (proto::Phase::End, proto::EndReason::CrashRecovered),
     };
     (phase.into(), reason.into())
 }

@@ -1,0 +1,182 @@
+//! `perceptd prompt`: what a robot looks for, from a shell, by topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+
+use super::operator::Robots;
+use crate::modality::{Modality, is_name};
+use crate::prompts::PartSource;
+use crate::publish::{HeardPrompt, Ingredient, MAX_PROMPT_BYTES, PromptSpec, Reported};
+
+/// What to do with a robot's prompts.
+#[derive(Debug, Subcommand)]
+pub(super) enum PromptCommand {
+    /// Have a robot look for something, and wait until it does or says why not.
+    Add {
+        /// The prompt's name; its events come under `event/<name>`. One of the same name is replaced.
+        id: String,
+        /// What it is made of: `audio:FILE`, `image:FILE` or `text:WORDS`; `0.5*text:at night` gives a weight. The files' bytes are sent.
+        /// None: what the config file's prompt of this name is made of.
+        #[arg(value_name = "PART")]
+        parts: Vec<String>,
+        /// What it must not be confused with.
+        #[arg(long, value_name = "PART")]
+        negative: Vec<PartSource>,
+        /// Senses in which it is looked for, with commas. Default: image,audio.
+        #[arg(long = "in", value_name = "SENSES", value_delimiter = ',')]
+        senses: Vec<Modality>,
+        /// Wanted probability of a false alarm per window.
+        #[arg(long)]
+        p_false: Option<f64>,
+        #[command(flatten)]
+        robots: Robots,
+    },
+    /// Show what robots look for.
+    List {
+        #[command(flatten)]
+        robots: Robots,
+        /// As JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a robot look for it no longer; a prompt of the config file is what the file says again.
+    Remove {
+        /// The prompt's name.
+        id: String,
+        #[command(flatten)]
+        robots: Robots,
+    },
+}
+
+/// Does it; tells whether every robot did.
+pub(super) async fn run(command: PromptCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
+    match command {
+        PromptCommand::Add { id, parts, negative, senses, p_false, robots } => {
+            let parts = parts.iter().map(|part| weighted(part)).collect::<Result<Vec<_>, _>>()?;
+            let negatives = negative.iter().map(ingredient).collect::<Result<Vec<_>, _>>()?;
+            let spec = PromptSpec { parts, negatives, senses, p_false };
+            wish(&id, Some(&spec), robots, out).await
+        }
+        PromptCommand::Remove { id, robots } => wish(&id, None, robots, out).await,
+        PromptCommand::List { robots, json } => {
+            let session = robots.find().await?;
+            for robot in session.robots.keys() {
+                for prompt in session.prompts.get(robot).into_iter().flat_map(BTreeMap::values) {
+                    if json {
+                        writeln!(out, "{}", serde_json::json!({ "robot": robot, "prompt": prompt }))?;
+                    } else {
+                        writeln!(out, "{robot}: {}", shown(prompt))?;
+                    }
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+async fn wish(id: &str, spec: Option<&PromptSpec>, robots: Robots, out: &mut dyn Write) -> anyhow::Result<bool> {
+    anyhow::ensure!(is_name(id), "`{id}` cannot be a prompt's name: use 1 to 32 of a-z, 0-9, `_`, `-`");
+    let bytes = spec.map_or(0, |spec| {
+        spec.parts.iter().map(|(part, _)| part).chain(&spec.negatives).map(size).sum::<usize>() + 1024
+    });
+    anyhow::ensure!(
+        bytes <= MAX_PROMPT_BYTES,
+        "the prompt has {bytes} bytes, at most {MAX_PROMPT_BYTES} can be sent: use a shorter clip (a few seconds will do) or a smaller picture"
+    );
+    let mut session = robots.find().await?;
+    let names: BTreeSet<String> = session.robots.keys().cloned().collect();
+    let mut digest = String::new();
+    for robot in &names {
+        digest = session.operator().wish_prompt(robot, id, spec)?;
+    }
+    let is_removal = spec.is_none();
+    let all_good = session.wait(names.clone(), out, |_, report| answer(id, &digest, is_removal, report)).await?;
+    if is_removal && all_good {
+        for robot in &names {
+            session.operator().clear_prompt(robot, id)?;
+        }
+        // What was sent goes out while the connection is looked after.
+        session.settle().await?;
+    }
+    Ok(all_good)
+}
+
+/// A robot's last word on the wish.
+fn answer(id: &str, digest: &str, is_removal: bool, report: &Reported) -> Option<(bool, String)> {
+    match report {
+        Reported::PromptGone(gone) if gone == id && is_removal => Some((true, format!("prompt {id} is gone"))),
+        Reported::Prompt(prompt) if prompt.prompt == id && is_removal && prompt.origin == "file" => {
+            (prompt.state == "applied").then(|| (true, format!("prompt {id} is as the config file says")))
+        }
+        Reported::Prompt(prompt) if prompt.prompt == id && prompt.digest == digest => {
+            let problems: String = prompt.problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            match prompt.state.as_str() {
+                "pending" => None,
+                "applied" => Some((true, format!("looks for {}", shown(prompt)))),
+                "rolled_back" => Some((false, format!("cannot look for {id}:{problems}"))),
+                _ => Some((false, format!("rejected {id}:{problems}"))),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn shown(prompt: &HeardPrompt) -> String {
+    let HeardPrompt { state, origin, prompt: id, problems, senses, p_false, made_of, .. } = prompt;
+    let trouble = if state == "applied" {
+        String::new()
+    } else {
+        format!("; last wish {}: {}", state.replace('_', " "), problems.join("; "))
+    };
+    if made_of.is_empty() {
+        return format!("{id}: not looked for{trouble}");
+    }
+    format!("{id}: {made_of}; in {}; p_false {p_false}; from {origin}{trouble}", senses.join(", "))
+}
+
+fn size(part: &Ingredient) -> usize {
+    match part {
+        Ingredient::Text(words) => words.len(),
+        Ingredient::Audio(bytes) | Ingredient::Image(bytes) => bytes.len(),
+    }
+}
+
+/// `audio:bark.wav`, or `0.5*audio:bark.wav`.
+fn weighted(part: &str) -> anyhow::Result<(Ingredient, f32)> {
+    let (weight, source) = match part.split_once('*') {
+        Some((weight, source)) if !weight.contains(':') => {
+            (weight.trim().parse().with_context(|| format!("`{weight}` is no weight: write 0.5*{source}"))?, source)
+        }
+        _ => (1.0, part),
+    };
+    Ok((ingredient(&source.parse()?)?, weight))
+}
+
+fn ingredient(source: &PartSource) -> anyhow::Result<Ingredient> {
+    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(match source {
+        PartSource::Text(words) => Ingredient::Text(words.clone()),
+        PartSource::AudioFile(path) => Ingredient::Audio(read(path)?),
+        PartSource::ImageFile(path) => Ingredient::Image(read(path)?),
+        PartSource::AudioBytes(_) | PartSource::ImageBytes(_) => bail!("bytes cannot be named on a command line"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_weights() {
+        let text = |words: &str| Ingredient::Text(words.to_owned());
+        assert_eq!(weighted("text:a dog").unwrap(), (text("a dog"), 1.0));
+        assert_eq!(weighted("0.5*text:at night").unwrap(), (text("at night"), 0.5));
+        assert_eq!(weighted("text:2*3").unwrap(), (text("2*3"), 1.0));
+        for bad in ["x*text:a", "dog", "audio:/no/such.wav"] {
+            assert!(weighted(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What perceptd starts with: the config file, what topics changed in it, and neither of what it kept dying of.
+
+use crate::config::{ConfigFile, Overlay, Settings, prompt_problems};
+use crate::prompts::{PromptId, PromptSettings};
+use crate::publish::{PromptWish, payload_digest, prompt_content};
+use crate::store::{Answer, ConfigLedger, Fault, RemoteStore, WishState};
+
+use super::prompt_book::{PromptBook, PromptStep};
+
+/// After so many starts in a row that did not last, the changes before the last ones are tried, and after twice as many the file alone.
+const STARTS_UNTIL_BACK: u32 = 3;
+
+/// What perceptd starts with.
+pub(super) struct Boot {
+    /// The settings in force.
+    pub(super) settings: Settings,
+    /// What is known of wishes for the config.
+    pub(super) ledger: ConfigLedger,
+    /// The prompts.
+    pub(super) book: PromptBook,
+    /// Prompts of topics that are to be enrolled, with their wishes' digests.
+    pub(super) pending: Vec<(PromptSettings, String)>,
+}
+
+impl Boot {
+    /// The file alone, for who does not listen to topics.
+    pub(super) fn of_file(settings: &Settings) -> Self {
+        let book = PromptBook::new(&settings.prompts, settings.remote.winner);
+        Self { settings: settings.clone(), ledger: ConfigLedger::default(), book, pending: Vec::new() }
+    }
+
+    /// The file, whose settings alone are `settings`, and what is kept of topics.
+    pub(super) fn with_kept(file: &ConfigFile, settings: &Settings, store: &RemoteStore) -> Self {
+        let starts = store.count_start();
+        let mut ledger = ledger_after(store.config(), starts);
+        let in_force = in_force(file, settings, &mut ledger);
+        if let Err(error) = store.save_config(&ledger) {
+            tracing::warn!("{error}");
+        }
+        let mut boot = Self { settings: in_force, ledger, ..Self::of_file(settings) };
+        for (id, digest) in store.unfinished_prompt_trials() {
+            boot.book.quarantine(&id.as_str().into(), digest);
+            store.end_prompt_trial(&id);
+        }
+        for (id, payload) in store.prompts() {
+            let id = PromptId::from(id.as_str());
+            if starts > 2 * STARTS_UNTIL_BACK {
+                boot.book.quarantine(&id, payload_digest(&payload));
+            } else {
+                boot.restore(id, payload);
+            }
+        }
+        boot
+    }
+
+    fn restore(&mut self, id: PromptId, payload: Vec<u8>) {
+        let content = match prompt_content(&payload) {
+            Ok(content) => content,
+            Err(what) => {
+                tracing::error!(prompt = %id, %what, "a prompt that came by topic cannot be read any more");
+                drop(self.book.unreadable(&id, what));
+                return;
+            }
+        };
+        let wish = PromptWish { id, content, digest: payload_digest(&payload), payload };
+        let settings = &self.settings;
+        for step in self.book.wish(wish, |prompt| faults(prompt_problems(prompt, settings))) {
+            match step {
+                PromptStep::Enrol(prompt, digest) => self.pending.push((prompt, digest)),
+                PromptStep::Keep(id, payload) => {
+                    // It is kept: it comes from there.
+                    drop(self.book.settled(&id, &payload_digest(&payload), Ok(())));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Problems of a config as faults of a wish.
+pub(super) fn faults(problems: Vec<crate::config::Problem>) -> Vec<Fault> {
+    problems.into_iter().map(|problem| Fault { key: problem.key, what: problem.what }).collect()
+}
+
+/// The ledger without what perceptd died of.
+fn ledger_after(mut ledger: ConfigLedger, starts: u32) -> ConfigLedger {
+    if let Some(trial) = ledger.trial.take() {
+        let what = "perceptd ended while it tried this config: what was in force before is in force again";
+        let (generation, digest) = (trial.generation, trial.digest);
+        ledger.answer = Some(rolled_back(generation, digest, what.to_owned()));
+    }
+    let file_alone = starts > 2 * STARTS_UNTIL_BACK;
+    let (generation, changes) = match starts {
+        _ if file_alone => (0, String::new()),
+        _ if starts > STARTS_UNTIL_BACK => (ledger.generation_before, ledger.changes_before.clone()),
+        _ => return ledger,
+    };
+    if ledger.changes == changes {
+        return ledger;
+    }
+    let what =
+        format!("perceptd ended {} times soon after its start with generation {}", starts - 1, ledger.generation);
+    tracing::error!("{what}: generation {generation} is in force again");
+    let digest =
+        ledger.answer.take().filter(|answer| answer.generation == ledger.generation).map(|answer| answer.digest);
+    ledger.answer = Some(rolled_back(ledger.generation, digest.unwrap_or_default(), what));
+    (ledger.generation, ledger.changes) = (generation, changes);
+    if file_alone {
+        (ledger.generation_before, ledger.changes_before) = (0, String::new());
+    }
+    ledger
+}
+
+fn rolled_back(generation: u64, digest: String, what: String) -> Answer {
+    Answer { generation, digest, state: WishState::RolledBack, faults: vec![Fault::whole(what)] }
+}
+
+/// The settings in force. Changes that the file, edited since, makes wrong are given up.
+fn in_force(file: &ConfigFile, settings: &Settings, ledger: &mut ConfigLedger) -> Settings {
+    if ledger.changes.is_empty() {
+        return settings.clone();
+    }
+    let changed = Overlay::parse(&ledger.changes)
+        .map_err(|problem| vec![problem])
+        .and_then(|changes| file.settings_with_kept(&changes, settings.remote.winner));
+    changed.unwrap_or_else(|problems| {
+        let faults = faults(problems);
+        tracing::error!(
+            ?faults,
+            "what topics changed does not go with the config file any more: the file alone is in force"
+        );
+        let digest = ledger.answer.take().map(|answer| answer.digest).unwrap_or_default();
+        ledger.answer = Some(Answer { generation: ledger.generation, digest, state: WishState::RolledBack, faults });
+        (ledger.generation, ledger.changes) = (0, String::new());
+        settings.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Trial;
+
+    fn ledger() -> ConfigLedger {
+        ConfigLedger {
+            generation: 5,
+            changes: r#"{"log":{"level":"debug"}}"#.to_owned(),
+            generation_before: 4,
+            changes_before: r#"{"log":{"level":"warn"}}"#.to_owned(),
+            answer: Some(Answer { generation: 5, digest: "d5".to_owned(), state: WishState::Applied, faults: vec![] }),
+            trial: None,
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_goes_back_one_and_then_to_the_file() {
+        assert_eq!(ledger_after(ledger(), 3), ledger());
+        let back = ledger_after(ledger(), 4);
+        assert_eq!((back.generation, back.changes.as_str()), (4, r#"{"log":{"level":"warn"}}"#));
+        let answer = back.answer.clone().unwrap();
+        assert_eq!((answer.generation, answer.digest.as_str(), answer.state), (5, "d5", WishState::RolledBack));
+        assert_eq!(ledger_after(back.clone(), 5), back);
+        let alone = ledger_after(back, 7);
+        assert_eq!((alone.generation, alone.changes.as_str(), alone.changes_before.as_str()), (0, "", ""));
+    }
+
+    #[test]
+    fn a_config_that_perceptd_died_of_is_not_tried_again() {
+        let trial = Some(Trial { generation: 6, digest: "d6".to_owned() });
+        let after = ledger_after(ConfigLedger { trial, ..ledger() }, 2);
+        let answer = after.answer.unwrap();
+        assert_eq!((answer.generation, answer.digest.as_str(), answer.state), (6, "d6", WishState::RolledBack));
+        assert_eq!((after.generation, after.trial), (5, None));
+    }
+
+    #[test]
+    fn changes_that_the_file_makes_wrong_are_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perceptd.toml");
+        let text = "[robot]\nname = 'a'\n[pack]\npath = '.'\n[sensors.mic]\ndriver = 'microphone'\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("pack.toml"), "").unwrap();
+        let (file, settings) = ConfigFile::open(&path).unwrap();
+        let store = RemoteStore::open(Some(folder.path())).unwrap();
+        let gone = r#"{"sensors":{"front":{"width_px":320}}}"#.to_owned();
+        store.save_config(&ConfigLedger { changes: gone, ..ledger() }).unwrap();
+        let boot = Boot::with_kept(&file, &settings, &store);
+        assert_eq!(boot.settings, settings);
+        assert_eq!(store.config().answer.unwrap().faults[0].key, "sensors.front");
+        store.save_config(&ledger()).unwrap();
+        assert_eq!(Boot::with_kept(&file, &settings, &store).settings.log.name(), "debug");
+    }
+}

@@ -1,0 +1,280 @@
+//! The prompts of the file and of topics, and what became of each wish.
+//!
+//! Pure: it decides; the control acts, enrols beside the inference thread, and says how it went.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{USUAL_P_FALSE, USUAL_SENSES, Winner};
+use crate::prompts::{PromptId, PromptSettings};
+use crate::publish::{PromptContent, PromptOrigin, PromptReport, PromptWish};
+use crate::store::{Fault, WishState};
+
+/// Prompts that topics may add.
+pub(super) const MOST_PROMPTS: usize = 64;
+/// Bytes of all prompts that topics added, on disk and in memory.
+pub(super) const MOST_BYTES: usize = 16 << 20;
+/// Names that reports are kept for; a stranger who wishes for ever new ones must not fill the memory.
+const MOST_REPORTS: usize = 256;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum PromptStep {
+    /// Make it ready to be looked for; then say [`PromptBook::settled`].
+    Enrol(PromptSettings, String),
+    /// Keep the payload; a failure goes to [`PromptBook::settled`].
+    Keep(PromptId, Vec<u8>),
+    /// Forget the payload.
+    Forget(PromptId),
+    /// Stop looking for it.
+    Drop(PromptId),
+    /// Tell what became of it.
+    Report(PromptReport),
+    /// Tell that there is no such prompt any more.
+    Gone(PromptId),
+}
+
+/// A prompt that came by topic.
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    /// None: it is not to be looked for.
+    settings: Option<PromptSettings>,
+    digest: String,
+    payload: Vec<u8>,
+}
+
+/// All prompts.
+pub(super) struct PromptBook {
+    winner: Winner,
+    file: BTreeMap<PromptId, PromptSettings>,
+    topic: BTreeMap<PromptId, Held>,
+    trying: BTreeMap<PromptId, Held>,
+    reports: BTreeMap<PromptId, PromptReport>,
+    /// Names that were taken away without being known.
+    gone: BTreeSet<PromptId>,
+}
+
+impl PromptBook {
+    /// The prompts of the config file.
+    pub(super) fn new(file: &[PromptSettings], winner: Winner) -> Self {
+        let mut book = Self {
+            winner,
+            file: file.iter().map(|prompt| (prompt.id.clone(), prompt.clone())).collect(),
+            topic: BTreeMap::new(),
+            trying: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            gone: BTreeSet::new(),
+        };
+        for prompt in file {
+            let report = book.report(&prompt.id, WishState::Applied, Vec::new(), String::new());
+            book.reports.insert(prompt.id.clone(), report);
+        }
+        book
+    }
+
+    /// What is to be looked for, and the wish's digest for what came by topic.
+    pub(super) fn wanted(&self) -> Vec<(PromptSettings, Option<String>)> {
+        let from_file = self.file.values().filter(|prompt| !self.topic.contains_key(&prompt.id));
+        let from_topic =
+            self.topic.values().filter_map(|held| Some((held.settings.clone()?, Some(held.digest.clone()))));
+        from_file.map(|prompt| (prompt.clone(), None)).chain(from_topic).collect()
+    }
+
+    /// The last report of every prompt.
+    pub(super) fn reports(&self) -> impl Iterator<Item = &PromptReport> {
+        self.reports.values()
+    }
+
+    /// A wish came; `check` says what is wrong with a prompt, as with one of the file.
+    pub(super) fn wish(&mut self, wish: PromptWish, check: impl Fn(&PromptSettings) -> Vec<Fault>) -> Vec<PromptStep> {
+        if let Some(report) = self.reports.get(&wish.id)
+            && report.digest == wish.digest
+        {
+            return vec![PromptStep::Report(report.clone())];
+        }
+        let PromptContent::Made { is_disabled, .. } = &wish.content else { return self.removed(&wish.id) };
+        let is_disabled = *is_disabled;
+        let settings = self.settings(&wish);
+        let faults = self.faults(&wish, &settings, check);
+        if !faults.is_empty() {
+            return self.tell(&wish.id, WishState::Rejected, faults, wish.digest);
+        }
+        let (id, digest) = (wish.id, wish.digest);
+        let held = |settings| Held { settings, digest: digest.clone(), payload: wish.payload };
+        if is_disabled {
+            let held = held(None);
+            let keep = PromptStep::Keep(id.clone(), held.payload.clone());
+            self.trying.insert(id.clone(), held);
+            return vec![keep, PromptStep::Drop(id)];
+        }
+        self.trying.insert(id.clone(), held(Some(settings.clone())));
+        let mut steps = self.tell(&id, WishState::Pending, Vec::new(), digest.clone());
+        steps.push(PromptStep::Enrol(settings, digest));
+        steps
+    }
+
+    /// A wish that could not be read.
+    pub(super) fn unreadable(&mut self, id: &PromptId, what: String) -> Vec<PromptStep> {
+        self.tell(id, WishState::Rejected, vec![Fault::whole(what)], String::new())
+    }
+
+    /// The payload of a prompt that is being tried, for it is to be kept now.
+    pub(super) fn payload(&self, id: &PromptId, digest: &str) -> Option<&[u8]> {
+        self.trying.get(id).filter(|held| held.digest == digest).map(|held| held.payload.as_slice())
+    }
+
+    /// A wish whose trial perceptd did not survive is not tried again.
+    pub(super) fn quarantine(&mut self, id: &PromptId, digest: String) {
+        let fault = Fault::whole("perceptd ended while it tried this prompt: it is not tried again; change it");
+        drop(self.tell(id, WishState::RolledBack, vec![fault], digest));
+    }
+
+    /// Whether the prompt with this digest is still wanted; another wish may have come since.
+    pub(super) fn is_wanted(&self, id: &PromptId, digest: &str) -> bool {
+        if digest.is_empty() {
+            return self.file.contains_key(id) && !self.topic.contains_key(id);
+        }
+        self.trying.get(id).is_some_and(|held| held.digest == digest)
+    }
+
+    /// A prompt that was tried is looked for now, or cannot be.
+    pub(super) fn settled(&mut self, id: &PromptId, digest: &str, outcome: Result<(), Fault>) -> Vec<PromptStep> {
+        if digest.is_empty() {
+            return match outcome {
+                Ok(()) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
+                Err(fault) => self.tell(id, WishState::RolledBack, vec![fault], String::new()),
+            };
+        }
+        if !self.is_wanted(id, digest) {
+            return Vec::new();
+        }
+        let Some(held) = self.trying.remove(id) else { return Vec::new() };
+        match outcome {
+            Ok(()) => {
+                self.topic.insert(id.clone(), held);
+                self.tell(id, WishState::Applied, Vec::new(), digest.to_owned())
+            }
+            Err(fault) => self.tell(id, WishState::RolledBack, vec![fault], digest.to_owned()),
+        }
+    }
+
+    fn removed(&mut self, id: &PromptId) -> Vec<PromptStep> {
+        self.trying.remove(id);
+        let was_held = self.topic.remove(id).is_some();
+        match self.file.get(id).cloned() {
+            Some(settings) if was_held => {
+                vec![PromptStep::Forget(id.clone()), PromptStep::Enrol(settings, String::new())]
+            }
+            Some(_) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
+            // Who takes away ever new names that never were must not fill the memory with their topics.
+            None if self.reports.remove(id).is_none() && !self.note_gone(id) => Vec::new(),
+            None => {
+                vec![PromptStep::Forget(id.clone()), PromptStep::Drop(id.clone()), PromptStep::Gone(id.clone())]
+            }
+        }
+    }
+
+    fn note_gone(&mut self, id: &PromptId) -> bool {
+        self.gone.contains(id) || (self.gone.len() < MOST_REPORTS && self.gone.insert(id.clone()))
+    }
+
+    /// The wish as settings, with what the file's prompt of its name and the defaults add.
+    fn settings(&self, wish: &PromptWish) -> PromptSettings {
+        let of_file = self.file.get(&wish.id);
+        let PromptContent::Made { parts, negatives, senses, p_false, .. } = &wish.content else {
+            return PromptSettings {
+                id: wish.id.clone(),
+                parts: Vec::new(),
+                negatives: Vec::new(),
+                modalities: Vec::new(),
+                p_false: USUAL_P_FALSE,
+            };
+        };
+        let mut settings = PromptSettings {
+            id: wish.id.clone(),
+            parts: parts.clone(),
+            negatives: negatives.clone(),
+            modalities: senses.clone(),
+            p_false: p_false.unwrap_or(USUAL_P_FALSE),
+        };
+        if let Some(of_file) = of_file.filter(|_| parts.is_empty()) {
+            settings.parts.clone_from(&of_file.parts);
+            if negatives.is_empty() {
+                settings.negatives.clone_from(&of_file.negatives);
+            }
+            if senses.is_empty() {
+                settings.modalities.clone_from(&of_file.modalities);
+            }
+            settings.p_false = p_false.unwrap_or(of_file.p_false);
+        }
+        if settings.modalities.is_empty() {
+            settings.modalities = USUAL_SENSES.to_vec();
+        }
+        settings
+    }
+
+    fn faults(
+        &self,
+        wish: &PromptWish,
+        settings: &PromptSettings,
+        check: impl Fn(&PromptSettings) -> Vec<Fault>,
+    ) -> Vec<Fault> {
+        if self.winner == Winner::File && self.file.contains_key(&wish.id) {
+            return vec![Fault::whole("a prompt of this name stands in the config file, which wins ([remote] winner)")];
+        }
+        let others = || self.topic.iter().chain(&self.trying).filter(|(id, _)| **id != wish.id);
+        if others().count() >= MOST_PROMPTS {
+            return vec![Fault::whole(format!(
+                "there are {MOST_PROMPTS} prompts by topic, the most: remove one first"
+            ))];
+        }
+        let bytes: usize = others().map(|(_, held)| held.payload.len()).sum();
+        if bytes + wish.payload.len() > MOST_BYTES {
+            return vec![Fault::whole(format!("all prompts by topic may have {MOST_BYTES} bytes: remove one first"))];
+        }
+        if matches!(wish.content, PromptContent::Made { is_disabled: true, .. }) {
+            return Vec::new();
+        }
+        check(settings)
+    }
+
+    fn tell(&mut self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> Vec<PromptStep> {
+        let report = self.report(id, state, faults, digest);
+        if self.reports.len() >= MOST_REPORTS && !self.reports.contains_key(id) {
+            return Vec::new();
+        }
+        self.reports.insert(id.clone(), report.clone());
+        vec![PromptStep::Report(report)]
+    }
+
+    /// A report of what is in force under this name now.
+    fn report(&self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> PromptReport {
+        let (origin, settings) = match (self.topic.get(id), self.file.get(id)) {
+            (Some(held), _) => (PromptOrigin::Topic, held.settings.as_ref()),
+            (None, Some(settings)) => (PromptOrigin::File, Some(settings)),
+            (None, None) => (PromptOrigin::Nowhere, None),
+        };
+        PromptReport {
+            prompt: id.clone(),
+            state,
+            faults,
+            digest,
+            origin,
+            senses: settings.map(|settings| settings.modalities.clone()).unwrap_or_default(),
+            p_false: settings.map_or(0.0, |settings| settings.p_false),
+            made_of: settings.map(made_of).unwrap_or_default(),
+        }
+    }
+}
+
+/// A prompt's parts for people.
+fn made_of(settings: &PromptSettings) -> String {
+    let parts = settings.parts.iter().map(|part| match part.weight {
+        1.0 => part.source.to_string(),
+        weight => format!("{weight}·{}", part.source),
+    });
+    parts.collect::<Vec<_>>().join(" + ")
+}
+
+#[cfg(test)]
+#[path = "prompt_book_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! The way of a config that came by topic: checked, prepared beside the running one, swapped in, watched, kept; or back.
+//!
+//! Pure: what happened goes in, what to do next comes out. The daemon's control thread does it and says how it went.
+
+use crate::config::Overlay;
+use crate::publish::ConfigWish;
+use crate::store::{Answer, ConfigLedger, Fault, Trial, WishState};
+use crate::time::MonoTime;
+
+/// What to do next, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Make ready, beside what runs, all that the config with these changes needs; then say [`Transaction::prepared`].
+    Prepare(Overlay),
+    /// Save the ledger: a trial begins or has ended. What cannot be saved here only costs memory of it.
+    Remember,
+    /// Put what was prepared in the place of what runs; then say [`Transaction::swapped`].
+    Swap,
+    /// Put back what ran before.
+    Undo,
+    /// Save the ledger for good; then say [`Transaction::committed`].
+    Commit,
+    /// Tell what became of the last wish, and what is in force.
+    Report,
+}
+
+/// How far the current wish is.
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Idle,
+    Preparing(Change),
+    Swapping(Change),
+    Watching(Change, MonoTime),
+    Committing(Change, Box<ConfigLedger>),
+}
+
+/// What the wish makes of the ledger, if it works.
+#[derive(Clone, Debug, PartialEq)]
+struct Change {
+    generation: u64,
+    digest: String,
+    changes: Overlay,
+}
+
+/// One wish at a time; a newer one waits, in the place of any other that waits.
+pub(super) struct Transaction {
+    ledger: ConfigLedger,
+    stage: Stage,
+    waiting: Option<ConfigWish>,
+    watch_nanos: i64,
+    /// What is wrong with a wish that has no place among the generations; told until the next one comes.
+    beside: Option<Fault>,
+}
+
+impl Transaction {
+    /// Starts with what is in force.
+    pub(super) const fn new(ledger: ConfigLedger, watch_nanos: i64) -> Self {
+        Self { ledger, stage: Stage::Idle, waiting: None, watch_nanos, beside: None }
+    }
+
+    /// What is in force, and the last answer.
+    pub(super) const fn ledger(&self) -> &ConfigLedger {
+        &self.ledger
+    }
+
+    /// Everything that is wrong with the last wish.
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let answered = self.ledger.answer.iter().flat_map(|answer| answer.faults.clone());
+        answered.chain(self.beside.clone()).collect()
+    }
+
+    /// Whether a change is in force that may yet go.
+    pub(super) const fn is_watching(&self) -> bool {
+        matches!(self.stage, Stage::Watching(..))
+    }
+
+    /// How long the next change is watched.
+    pub(super) const fn watch_for(&mut self, nanos: i64) {
+        self.watch_nanos = nanos;
+    }
+
+    /// A wish came. `check` resolves the config with its changes and says what is wrong with it.
+    pub(super) fn wish(
+        &mut self,
+        wish: ConfigWish,
+        check: impl FnOnce(&Overlay) -> Result<(), Vec<Fault>>,
+    ) -> Vec<Step> {
+        if self.stage != Stage::Idle {
+            // A retained wish may come again while it is being tried.
+            if !matches!(self.current(), Some(change) if change.digest == wish.digest) {
+                self.waiting = Some(wish);
+            }
+            return Vec::new();
+        }
+        self.beside = None;
+        if let Some(answer) = &self.ledger.answer {
+            if wish.generation < answer.generation || wish.digest == answer.digest {
+                return vec![Step::Report];
+            }
+            if wish.generation == answer.generation {
+                let what = format!(
+                    "generation {} has been used with other content: give this one a higher generation",
+                    wish.generation
+                );
+                // The answer that stands is the truth about this generation; it is told with what is wrong now.
+                return self.unreadable(what);
+            }
+        }
+        match self.candidate(&wish).and_then(|changes| check(&changes).map(|()| changes)) {
+            Err(faults) => self.answer(wish.generation, wish.digest, WishState::Rejected, faults),
+            Ok(changes) => {
+                let change = Change { generation: wish.generation, digest: wish.digest, changes };
+                let step = Step::Prepare(change.changes.clone());
+                self.set_answer(change.generation, change.digest.clone(), WishState::Pending, Vec::new());
+                self.ledger.trial = Some(Trial { generation: change.generation, digest: change.digest.clone() });
+                self.stage = Stage::Preparing(change);
+                vec![Step::Remember, Step::Report, step]
+            }
+        }
+    }
+
+    /// A wish that could not be read, or that has no place among the generations.
+    pub(super) fn unreadable(&mut self, what: String) -> Vec<Step> {
+        self.beside = Some(Fault::whole(what));
+        vec![Step::Report]
+    }
+
+    /// Everything is ready, or cannot be had.
+    pub(super) fn prepared(&mut self, outcome: Result<(), Vec<Fault>>) -> Vec<Step> {
+        match (std::mem::replace(&mut self.stage, Stage::Idle), outcome) {
+            (Stage::Preparing(change), Ok(())) => {
+                self.stage = Stage::Swapping(change);
+                vec![Step::Swap]
+            }
+            (Stage::Preparing(change), Err(faults)) => self.rolled_back(change, faults, Vec::new()),
+            (other, _) => self.stay(other),
+        }
+    }
+
+    /// What was prepared runs since `at`, or cannot.
+    pub(super) fn swapped(&mut self, at: MonoTime, outcome: Result<(), Vec<Fault>>) -> Vec<Step> {
+        match (std::mem::replace(&mut self.stage, Stage::Idle), outcome) {
+            (Stage::Swapping(change), Ok(())) => {
+                self.stage = Stage::Watching(change, at);
+                Vec::new()
+            }
+            (Stage::Swapping(change), Err(faults)) => self.rolled_back(change, faults, vec![Step::Undo]),
+            (other, _) => self.stay(other),
+        }
+    }
+
+    /// What is wrong with the running config at `now`; counts once it has been watched for long enough.
+    pub(super) fn looked(&mut self, now: MonoTime, faults: Vec<Fault>) -> Vec<Step> {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Watching(change, since) if now.nanos_since(since) < self.watch_nanos => {
+                self.stay(Stage::Watching(change, since))
+            }
+            Stage::Watching(change, _) if !faults.is_empty() => self.rolled_back(change, faults, vec![Step::Undo]),
+            Stage::Watching(change, _) => {
+                let before = Box::new(self.ledger.clone());
+                self.ledger.generation_before = before.generation;
+                self.ledger.changes_before.clone_from(&before.changes);
+                self.ledger.generation = change.generation;
+                self.ledger.changes = change.changes.to_json();
+                self.ledger.trial = None;
+                self.set_answer(change.generation, change.digest.clone(), WishState::Applied, Vec::new());
+                self.stage = Stage::Committing(change, before);
+                vec![Step::Commit]
+            }
+            other => self.stay(other),
+        }
+    }
+
+    /// The ledger is on disk, or cannot be put there.
+    pub(super) fn committed(&mut self, outcome: Result<(), String>) -> Vec<Step> {
+        match (std::mem::replace(&mut self.stage, Stage::Idle), outcome) {
+            (Stage::Committing(..), Ok(())) => vec![Step::Report],
+            (Stage::Committing(change, before), Err(why)) => {
+                self.ledger = *before;
+                self.rolled_back(change, vec![Fault::whole(why)], vec![Step::Undo])
+            }
+            (other, _) => self.stay(other),
+        }
+    }
+
+    /// The wish that waited, once nothing is being tried any more.
+    pub(super) fn next_waiting(&mut self) -> Option<ConfigWish> {
+        if self.stage == Stage::Idle { self.waiting.take() } else { None }
+    }
+
+    const fn current(&self) -> Option<&Change> {
+        match &self.stage {
+            Stage::Idle => None,
+            Stage::Preparing(change)
+            | Stage::Swapping(change)
+            | Stage::Watching(change, _)
+            | Stage::Committing(change, _) => Some(change),
+        }
+    }
+
+    /// The changes that the wish would have in force.
+    fn candidate(&self, wish: &ConfigWish) -> Result<Overlay, Vec<Fault>> {
+        if wish.generation == 0 {
+            return Err(vec![Fault::whole("the generation is 0: they count from 1")]);
+        }
+        if wish.base != 0 && wish.base != self.ledger.generation {
+            let (base, in_force) = (wish.base, self.ledger.generation);
+            let what = format!("made against generation {base}, but {in_force} is in force: look at it and wish again");
+            return Err(vec![Fault::whole(what)]);
+        }
+        let parse = |text: &str| Overlay::parse(text).map_err(|problem| vec![Fault::whole(problem.what)]);
+        let asked = parse(&wish.json)?;
+        if wish.is_whole { Ok(asked) } else { Ok(parse(&self.ledger.changes)?.then(&asked)) }
+    }
+
+    fn stay(&mut self, stage: Stage) -> Vec<Step> {
+        self.stage = stage;
+        Vec::new()
+    }
+
+    fn rolled_back(&mut self, change: Change, faults: Vec<Fault>, mut steps: Vec<Step>) -> Vec<Step> {
+        steps.extend(self.answer(change.generation, change.digest, WishState::RolledBack, faults));
+        steps
+    }
+
+    fn answer(&mut self, generation: u64, digest: String, state: WishState, faults: Vec<Fault>) -> Vec<Step> {
+        self.ledger.trial = None;
+        self.set_answer(generation, digest, state, faults);
+        vec![Step::Remember, Step::Report]
+    }
+
+    fn set_answer(&mut self, generation: u64, digest: String, state: WishState, faults: Vec<Fault>) {
+        self.ledger.answer = Some(Answer { generation, digest, state, faults });
+    }
+}
+
+#[cfg(test)]
+#[path = "transaction_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! Whole lives of wishes, event by event.
+
+use super::*;
+
+const WATCH: i64 = 4_000_000_000;
+
+fn wish(generation: u64, json: &str) -> ConfigWish {
+    let (digest, json) = (format!("{generation}:{json}"), json.to_owned());
+    ConfigWish { generation, base: 0, is_whole: false, json, digest }
+}
+
+fn secs(secs: f64) -> MonoTime {
+    MonoTime::from_secs_f64(secs)
+}
+
+fn start() -> Transaction {
+    Transaction::new(ConfigLedger::default(), WATCH)
+}
+
+fn fault(what: &str) -> Vec<Fault> {
+    vec![Fault::whole(what)]
+}
+
+fn state(transaction: &Transaction) -> Option<(u64, WishState)> {
+    transaction.ledger().answer.as_ref().map(|answer| (answer.generation, answer.state))
+}
+
+const REFUSED: [Step; 2] = [Step::Remember, Step::Report];
+const BACK: [Step; 3] = [Step::Undo, Step::Remember, Step::Report];
+
+/// A wish that works, whole.
+fn apply(transaction: &mut Transaction, wish: ConfigWish) {
+    let steps = transaction.wish(wish, |_| Ok(()));
+    assert!(matches!(steps.as_slice(), [Step::Remember, Step::Report, Step::Prepare(_)]), "{steps:?}");
+    assert_eq!(transaction.prepared(Ok(())), [Step::Swap]);
+    assert_eq!(transaction.swapped(secs(0.0), Ok(())), []);
+    assert_eq!(transaction.looked(secs(3.9), fault("not yet there")), []);
+    assert_eq!(transaction.looked(secs(4.0), vec![]), [Step::Commit]);
+    assert_eq!(transaction.committed(Ok(())), [Step::Report]);
+}
+
+#[test]
+fn a_wish_that_works_is_kept_and_the_one_before_remembered() {
+    let mut transaction = start();
+    apply(&mut transaction, wish(1, r#"{"log":{"level":"warn"}}"#));
+    apply(&mut transaction, wish(2, r#"{"events":{"min_on_secs":1}}"#));
+    let ledger = transaction.ledger();
+    assert_eq!((ledger.generation, ledger.generation_before), (2, 1));
+    assert_eq!(ledger.changes, r#"{"events":{"min_on_secs":1},"log":{"level":"warn"}}"#);
+    assert_eq!(ledger.changes_before, r#"{"log":{"level":"warn"}}"#);
+    assert_eq!((ledger.trial.clone(), state(&transaction)), (None, Some((2, WishState::Applied))));
+    let whole = ConfigWish { is_whole: true, ..wish(3, "{}") };
+    apply(&mut transaction, whole);
+    assert_eq!(transaction.ledger().changes, "");
+}
+
+#[test]
+fn old_generations_change_nothing_and_are_answered_anew() {
+    let mut transaction = start();
+    apply(&mut transaction, wish(5, "{}"));
+    for again in [wish(5, "{}"), wish(4, r#"{"log":{"level":"warn"}}"#)] {
+        assert_eq!(transaction.wish(again, |_| panic!("checked")), [Step::Report]);
+        assert_eq!((state(&transaction), transaction.faults()), (Some((5, WishState::Applied)), vec![]));
+    }
+    let other = wish(5, r#"{"log":{"level":"warn"}}"#);
+    assert_eq!(transaction.wish(other, |_| panic!("checked")), [Step::Report]);
+    assert_eq!(state(&transaction), Some((5, WishState::Applied)));
+    assert!(transaction.faults()[0].what.contains("other content"));
+    assert_eq!(transaction.wish(wish(5, "{}"), |_| panic!("checked")), [Step::Report]);
+    assert_eq!(transaction.faults(), []);
+}
+
+#[test]
+fn what_is_wrong_is_refused_before_anything_is_tried() {
+    let mut transaction = start();
+    let wrong = vec![Fault { key: "log.level".to_owned(), what: "no".to_owned() }];
+    assert_eq!(transaction.wish(wish(1, "{}"), |_| Err(wrong.clone())), REFUSED);
+    assert_eq!((state(&transaction), transaction.faults()), (Some((1, WishState::Rejected)), wrong));
+    for bad in [wish(2, "{"), ConfigWish { base: 7, ..wish(3, "{}") }] {
+        assert_eq!(transaction.wish(bad, |_| panic!("checked")), REFUSED);
+    }
+    assert_eq!(transaction.wish(wish(0, "{}"), |_| panic!("checked")), [Step::Report], "0 is lower than any");
+    assert_eq!(start().wish(wish(0, "{}"), |_| panic!("checked")), REFUSED);
+    assert_eq!(transaction.ledger().generation, 0);
+    apply(&mut transaction, wish(4, "{}"));
+}
+
+#[test]
+fn what_cannot_be_prepared_leaves_the_running_one_alone() {
+    let mut transaction = start();
+    transaction.wish(wish(1, "{}"), |_| Ok(()));
+    assert_eq!(transaction.prepared(Err(fault("no room"))), REFUSED);
+    assert_eq!(state(&transaction), Some((1, WishState::RolledBack)));
+}
+
+#[test]
+fn what_does_not_work_is_undone_at_each_stage() {
+    let mut transaction = start();
+    transaction.wish(wish(1, "{}"), |_| Ok(()));
+    transaction.prepared(Ok(()));
+    assert_eq!(transaction.swapped(secs(0.0), Err(fault("no thread"))), BACK);
+    transaction.wish(wish(2, "{}"), |_| Ok(()));
+    transaction.prepared(Ok(()));
+    transaction.swapped(secs(0.0), Ok(()));
+    assert!(transaction.is_watching());
+    assert_eq!(transaction.looked(secs(4.1), fault("front: it cannot do this size")), BACK);
+    assert_eq!(state(&transaction), Some((2, WishState::RolledBack)));
+    transaction.wish(wish(3, r#"{"log":{"level":"warn"}}"#), |_| Ok(()));
+    transaction.prepared(Ok(()));
+    transaction.swapped(secs(0.0), Ok(()));
+    assert_eq!(transaction.looked(secs(4.1), vec![]), [Step::Commit]);
+    assert_eq!(transaction.committed(Err("disk full".to_owned())), BACK);
+    let ledger = transaction.ledger();
+    assert_eq!((ledger.generation, ledger.changes.as_str(), ledger.trial.clone()), (0, "", None));
+    assert_eq!((state(&transaction), transaction.faults()), (Some((3, WishState::RolledBack)), fault("disk full")));
+}
+
+#[test]
+fn a_trial_is_remembered_until_it_has_ended() {
+    let mut transaction = start();
+    transaction.wish(wish(1, "{}"), |_| Ok(()));
+    assert_eq!(transaction.ledger().trial.as_ref().map(|trial| trial.generation), Some(1));
+    transaction.prepared(Err(vec![]));
+    assert_eq!(transaction.ledger().trial, None);
+}
+
+#[test]
+fn only_the_newest_of_those_that_wait_is_tried() {
+    let mut transaction = start();
+    transaction.wish(wish(1, "{}"), |_| Ok(()));
+    for waiting in [wish(1, "{}"), wish(2, "{}"), wish(3, "{}")] {
+        assert_eq!(transaction.wish(waiting, |_| panic!("checked")), []);
+    }
+    assert_eq!(transaction.next_waiting(), None);
+    transaction.prepared(Err(vec![]));
+    assert_eq!(transaction.next_waiting(), Some(wish(3, "{}")));
+    assert_eq!(transaction.next_waiting(), None);
+}
+
+#[test]
+fn news_of_another_stage_changes_nothing() {
+    let mut transaction = start();
+    assert_eq!(transaction.prepared(Ok(())), []);
+    assert_eq!(transaction.swapped(secs(0.0), Ok(())), []);
+    assert_eq!(transaction.looked(secs(9.0), fault("x")), []);
+    assert_eq!(transaction.committed(Err("x".to_owned())), []);
+    assert_eq!(state(&transaction), None);
+    assert_eq!(transaction.unreadable("not protobuf".to_owned()), [Step::Report]);
+    assert_eq!((state(&transaction), transaction.faults()), (None, fault("not protobuf")));
+}

@@ -1,0 +1,132 @@
+//! MQTT 3.1.1: this file's words into the client crate's, and back. The only file that names `rumqttc_v4`.
+//!
+//! It has neither reasons nor properties: an acknowledgement counts as delivery, what arrives has no expiry and no response topic,
+//! and the will speaks at once. A session lasts as long as its connection.
+
+use std::time::Duration;
+
+use rumqttc_v4::{
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, Publish,
+    PublishNotice, PublishOptions, PublishResult, QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration,
+    Transport,
+};
+
+use super::{
+    ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage, explain,
+};
+use crate::publish::arrivals::{Arrived, Subscription};
+use crate::publish::topics::Qos;
+use crate::time;
+
+/// A client that is not connected yet.
+pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
+    let address = (settings.broker.host.clone(), settings.broker.port);
+    let mut options = MqttOptions::new(settings.client_id.clone(), address);
+    options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
+    options.set_max_packet_size(MAX_PACKET_BYTES as usize, MAX_PACKET_BYTES as usize);
+    options.set_clean_session(true);
+    options.set_inflight(settings.max_in_flight);
+    options.set_socket_connector(|address, _| super::connect(address));
+    if let Some(credentials) = &settings.credentials {
+        options.set_credentials(credentials.username.clone(), credentials.password.clone());
+    }
+    if let Some(tls) = &settings.tls {
+        let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple { ca, alpn: None, client_auth }));
+    }
+    let (requests, events) = AsyncClient::builder(options).capacity(REQUESTS).build();
+    (Requests(requests), Events(events))
+}
+
+/// What goes to the polling half.
+#[derive(Clone)]
+pub(super) struct Requests(AsyncClient);
+
+impl Requests {
+    pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
+        let rule = message.class.rule();
+        let options = PublishOptions::new(qos(rule.qos)).retain(rule.retained);
+        match self.0.try_publish_tracked(message.topic.as_str(), message.payload.as_slice(), options) {
+            Ok(notice) => Ok(Receipt(notice)),
+            Err(error) => {
+                tracing::debug!("the MQTT client takes no message now: {error}");
+                Err(NotTaken)
+            }
+        }
+    }
+
+    pub(super) fn try_subscribe(&self, subscriptions: &[Subscription]) -> Result<(), String> {
+        let filters = subscriptions
+            .iter()
+            .map(|subscription| SubscribeFilter::new(subscription.filter.clone(), QoS::AtLeastOnce));
+        self.0.try_subscribe_many(filters).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn try_disconnect(&self, limit: Duration) -> bool {
+        self.0.try_disconnect_with_timeout(limit).is_ok()
+    }
+}
+
+/// The polling half.
+pub(super) struct Events(EventLoop);
+
+impl Events {
+    pub(super) async fn next(&mut self) -> Result<Step, Failure> {
+        Ok(match self.0.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                Step::Connected { receive_maximum: u16::MAX, max_packet_bytes: MAX_PACKET_BYTES }
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let refused = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                Step::Subscribed { refused: refused.map(|code| format!("{code:?}")) }
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(&publish)),
+            Ok(_) => Step::Other,
+            Err(ConnectionError::RequestsDone) => Step::Ended,
+            Err(ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            )) => return Err(Failure(super::BAD_LOGIN.to_owned())),
+            Err(error) => return Err(Failure(explain(&error.to_string()))),
+        })
+    }
+
+    pub(super) fn set_will(&mut self, will: WillMessage) {
+        self.0.mqtt_options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true));
+    }
+}
+
+fn arrived(publish: &Publish) -> Arrived {
+    Arrived {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        payload: publish.payload.to_vec(),
+        retained: publish.retain,
+        qos: if publish.qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+        duplicate: publish.dup,
+        response_topic: None,
+        correlation_data: None,
+        expiry: None,
+        content_type: None,
+        user_properties: Vec::new(),
+        arrived_at: time::now(),
+    }
+}
+
+/// A promise of what became of a publish.
+pub(in crate::publish) struct Receipt(PublishNotice);
+
+impl Receipt {
+    pub(super) async fn outcome(self) -> Outcome {
+        match self.0.wait_async().await {
+            Ok(PublishResult::Qos0Flushed | PublishResult::Qos1(_)) => Outcome::Delivered,
+            Ok(PublishResult::Qos2Completed(_)) => Outcome::Refused,
+            Err(_) => Outcome::Undone,
+        }
+    }
+}
+
+const fn qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}

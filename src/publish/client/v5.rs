@@ -1,0 +1,192 @@
+//! MQTT 5: this file's words into the client crate's, and back. The only file that names `rumqttc`.
+
+use std::time::Duration;
+
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v5::{
+    ConnAckProperties, ConnectReturnCode, LastWill, LastWillProperties, Packet, PubAckReason, Publish,
+    PublishProperties, RetainForwardRule, SubscribeReasonCode,
+};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishNotice, PublishNoticeError, PublishOptions,
+    PublishResult, SubscribeFilterInput, TlsConfiguration, Transport,
+};
+
+use super::{
+    CONTENT_TYPE, ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage,
+    content_type, explain,
+};
+use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
+use crate::publish::topics::Qos;
+use crate::time;
+
+/// A client that is not connected yet.
+pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
+    let address = (settings.broker.host.clone(), settings.broker.port);
+    let mut options = MqttOptions::new(settings.client_id.clone(), address);
+    options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
+    options.set_max_packet_size(Some(MAX_PACKET_BYTES));
+    options.set_connect_timeout(super::CONNECT_WITHIN);
+    options.set_session_expiry_interval(settings.session_expiry.map(whole_secs));
+    options.set_outgoing_inflight_upper_limit(settings.max_in_flight);
+    options.set_socket_connector(|address, _| super::connect(address));
+    if let Some(credentials) = &settings.credentials {
+        options.set_credentials(credentials.username.clone(), credentials.password.clone());
+    }
+    if let Some(tls) = &settings.tls {
+        let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple { ca, alpn: None, client_auth }));
+    }
+    let (requests, events) = AsyncClient::builder(options).capacity(REQUESTS).build();
+    (Requests(requests), Events(events))
+}
+
+/// What goes to the polling half.
+#[derive(Clone)]
+pub(super) struct Requests(AsyncClient);
+
+impl Requests {
+    pub(super) fn try_publish(&self, message: &Message) -> Result<Receipt, NotTaken> {
+        let rule = message.class.rule();
+        let properties = PublishProperties {
+            payload_format_indicator: Some(u8::from(!message.class.is_protobuf())),
+            message_expiry_interval: rule.expiry_secs,
+            content_type: Some(content_type(message.class).to_owned()),
+            correlation_data: message.correlation_data.clone().map(Into::into),
+            user_properties: vec![
+                ("msg".to_owned(), rule.message.to_owned()),
+                ("boot".to_owned(), message.boot_id.to_string()),
+                ("seq".to_owned(), message.seq.to_string()),
+            ],
+            ..PublishProperties::default()
+        };
+        let options = PublishOptions::new(qos(rule.qos)).retain(rule.retained).properties(properties);
+        match self.0.try_publish_tracked(message.topic.as_str(), message.payload.as_slice(), options) {
+            Ok(notice) => Ok(Receipt(notice)),
+            Err(error) => {
+                tracing::debug!("the MQTT client takes no message now: {error}");
+                Err(NotTaken)
+            }
+        }
+    }
+
+    pub(super) fn try_subscribe(&self, subscriptions: &[Subscription]) -> Result<(), String> {
+        let filters = subscriptions.iter().map(|subscription| {
+            let rule = match subscription.retain_handling {
+                RetainHandling::EveryConnect => RetainForwardRule::OnEverySubscribe,
+                RetainHandling::NewSubscription => RetainForwardRule::OnNewSubscribe,
+                RetainHandling::Never => RetainForwardRule::Never,
+            };
+            SubscribeFilterInput::new(subscription.filter.as_str(), QoS::AtLeastOnce)
+                .preserve_retain(true)
+                .retain_forward_rule(rule)
+        });
+        self.0.try_subscribe_many(filters).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn try_disconnect(&self, limit: Duration) -> bool {
+        self.0.try_disconnect_with_timeout(limit).is_ok()
+    }
+}
+
+/// The polling half.
+pub(super) struct Events(EventLoop);
+
+impl Events {
+    pub(super) async fn next(&mut self) -> Result<Step, Failure> {
+        Ok(match self.0.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(ack))) => connected(ack.properties.as_ref()),
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let refused = ack.return_codes.iter().filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                Step::Subscribed { refused: refused.map(|code| format!("{code:?}")).next() }
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(publish)),
+            Ok(_) => Step::Other,
+            Err(ConnectionError::RequestsDone) => Step::Ended,
+            Err(ConnectionError::ConnectionRefused(code)) => return Err(Failure(refusal(code))),
+            Err(error) => return Err(Failure(explain(&error.to_string()))),
+        })
+    }
+
+    pub(super) fn set_will(&mut self, will: WillMessage) {
+        let properties = LastWillProperties {
+            delay_interval: Some(whole_secs(will.delay)),
+            payload_format_indicator: Some(0),
+            message_expiry_interval: None,
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            response_topic: None,
+            correlation_data: None,
+            user_properties: vec![("msg".to_owned(), will.message.to_owned())],
+        };
+        self.0.options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, Some(properties)));
+    }
+
+    /// From now on the broker may have our session: resume it.
+    pub(super) const fn resume_session(&mut self) {
+        self.0.options.set_clean_start(false);
+    }
+}
+
+fn refusal(code: ConnectReturnCode) -> String {
+    match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => super::BAD_LOGIN.to_owned(),
+        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
+            "the broker does not speak MQTT 5: set [mqtt] version = \"3.1.1\"".to_owned()
+        }
+        other => format!("the broker refuses the connection: {other:?}"),
+    }
+}
+
+fn connected(allows: Option<&ConnAckProperties>) -> Step {
+    let max_packet_bytes = allows.and_then(|allows| allows.max_packet_size).unwrap_or(u32::MAX);
+    Step::Connected {
+        receive_maximum: allows.and_then(|allows| allows.receive_max).unwrap_or(u16::MAX),
+        max_packet_bytes: max_packet_bytes.min(MAX_PACKET_BYTES),
+    }
+}
+
+fn arrived(publish: Publish) -> Arrived {
+    let properties = publish.properties.unwrap_or_default();
+    Arrived {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        payload: publish.payload.to_vec(),
+        retained: publish.retain,
+        qos: if publish.qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+        duplicate: publish.dup,
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data.map(|data| data.to_vec()),
+        expiry: properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into())),
+        content_type: properties.content_type,
+        user_properties: properties.user_properties,
+        arrived_at: time::now(),
+    }
+}
+
+/// A promise of what became of a publish.
+pub(in crate::publish) struct Receipt(PublishNotice);
+
+impl Receipt {
+    pub(super) async fn outcome(self) -> Outcome {
+        match self.0.wait_async().await {
+            Ok(PublishResult::Qos0Flushed) => Outcome::Delivered,
+            Ok(PublishResult::Qos1(ack)) => match ack.reason {
+                PubAckReason::Success => Outcome::Delivered,
+                PubAckReason::NoMatchingSubscribers => Outcome::Unclaimed,
+                _ => Outcome::Refused,
+            },
+            Ok(_) | Err(PublishNoticeError::RetainNotSupported) => Outcome::Refused,
+            Err(_) => Outcome::Undone,
+        }
+    }
+}
+
+const fn qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+fn whole_secs(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}

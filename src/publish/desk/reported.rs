@@ -1,0 +1,58 @@
+//! What is reported of wishes that came by topic, and answers to commands.
+
+use super::Desk;
+use crate::modality::{BadName, Modality, SensorId};
+use crate::publish::inbox::RefusalReason;
+use crate::publish::report::{CommandReply, ConfigReport, PromptReport};
+use crate::publish::topics::Class;
+use crate::time::MonoTime;
+
+impl Desk {
+    pub(in crate::publish) fn config_reported(&mut self, report: &ConfigReport<'_>) {
+        let topic = self.topics.config_reported();
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).config_reported(report);
+        self.put_state(Class::ConfigReported, topic, seq, payload);
+    }
+
+    pub(in crate::publish) fn prompt_reported(&mut self, report: &PromptReport, at: MonoTime) -> Result<(), BadName> {
+        let topic = self.topics.prompt_reported(&report.prompt)?;
+        let seq = self.next_seq(&topic);
+        let payload = self.envelope(seq).prompt_reported(report, at);
+        self.put_state(Class::PromptReported, topic, seq, payload);
+        Ok(())
+    }
+
+    pub(in crate::publish) fn prompt_gone(&mut self, prompt: &str) -> Result<(), BadName> {
+        let topic = self.topics.prompt_reported(prompt)?;
+        self.state(Class::PromptReported, topic, Vec::new());
+        Ok(())
+    }
+
+    pub(in crate::publish) fn command_reply(&mut self, answer: &CommandReply, at: MonoTime) {
+        let payload = self.envelope(0).command_reply(answer, at);
+        let correlation_data = (!answer.to.correlation_data.is_empty()).then(|| answer.to.correlation_data.clone());
+        self.reply(answer.to.topic.clone(), correlation_data, payload);
+    }
+
+    /// The sensors that perceptd reads have changed: the birth is said again.
+    pub(in crate::publish) fn sensors(&mut self, sensors: Vec<(SensorId, Modality)>, now: MonoTime) {
+        if self.parts.sensors == sensors {
+            return;
+        }
+        self.presence.sensors_changed(sensors.clone());
+        self.parts.sensors = sensors;
+        if self.is_connected {
+            self.say_birth(now);
+        }
+    }
+
+    /// perceptd listens to topics: the birth says so.
+    pub(in crate::publish) const fn listens(&mut self) {
+        self.presence.listens();
+    }
+
+    pub(in crate::publish) fn count_refusal(&mut self, reason: RefusalReason) {
+        *self.refusals.entry(reason).or_default() += 1;
+    }
+}

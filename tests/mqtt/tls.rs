@@ -1,0 +1,151 @@
+//! TLS and logins against a real mosquitto: what works, and what each mistake says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use perceptd::publish::{Credentials, MqttVersion, PublishSettings, TlsSettings};
+
+use super::gate::Gate;
+use super::log::Log;
+use super::mosquitto::Mosquitto;
+use super::robot::{Ear, Robot, event, soon};
+
+/// Certificates made by openssl: a CA, what it signed, and a stranger.
+struct Authority {
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let authority = Self { folder: tempfile::tempdir().unwrap() };
+        for ca in ["ca", "stranger"] {
+            let subject = format!("/CN={ca}");
+            authority.openssl(&format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout {ca}.key -out {ca}.pem -subj {subject}"
+            ));
+        }
+        authority.sign("broker", "-not_before 20260101000000Z -not_after 21000101000000Z");
+        authority.sign("expired", "-not_before 20200101000000Z -not_after 20200102000000Z");
+        authority.sign("robot", "-not_before 20200101000000Z -not_after 21000101000000Z");
+        authority
+    }
+
+    fn sign(&self, name: &str, dates: &str) {
+        let config = "[x]\nsubjectAltName=IP:127.0.0.1\n[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n\
+                      policy=p\ndefault_md=sha256\nunique_subject=no\n[p]\ncommonName=supplied\n";
+        let dates = dates.replace("-not_before", "-startdate").replace("-not_after", "-enddate");
+        std::fs::write(self.path("openssl.cnf"), config).unwrap();
+        std::fs::write(self.path("index"), "").unwrap();
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+        ));
+        self.openssl(&format!(
+            "ca -batch -config openssl.cnf -create_serial -extensions x -cert ca.pem -keyfile ca.key {dates} -in {name}.csr -out {name}.pem -notext"
+        ));
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.folder.path()).output();
+        let output = output.expect("install the Debian package openssl");
+        assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        std::fs::read(self.path(file)).unwrap()
+    }
+
+    fn broker(&self, certificate: &str, more: &str) -> Mosquitto {
+        let file = |end: &str| self.path(&format!("{certificate}.{end}")).display().to_string();
+        let (ca, cert, key) = (self.path("ca.pem").display().to_string(), file("pem"), file("key"));
+        Mosquitto::with(&format!("cafile {ca}\ncertfile {cert}\nkeyfile {key}\nuser root\n{more}"))
+    }
+
+    fn trusting(&self, ca: &str) -> TlsSettings {
+        TlsSettings { ca_pem: self.read(&format!("{ca}.pem")), identity_pem: None }
+    }
+}
+
+fn password_file(folder: &Path) -> String {
+    let path = folder.join("passwords");
+    let path = path.display().to_string();
+    let made = Command::new("/usr/bin/mosquitto_passwd").args(["-b", "-c", &path, "rover", "right"]).output();
+    assert!(made.expect("install the Debian package mosquitto").status.success());
+    path
+}
+
+/// Waits until a robot has tried to connect some times; tells whether it ever was connected.
+async fn connects(gate: &Gate, change: impl FnOnce(&mut PublishSettings)) -> bool {
+    let robot = Robot::start(gate.address(), change);
+    let publisher = robot.publisher.clone();
+    soon(async {
+        while gate.openings().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let connected =
+        tokio::task::spawn_blocking(move || publisher.wait_until_connected(Duration::from_millis(1))).await.unwrap();
+    robot.stop().await;
+    connected
+}
+
+#[tokio::test]
+async fn events_go_over_tls_with_a_client_certificate_and_a_password() {
+    let authority = Authority::new();
+    let passwords = password_file(authority.folder.path());
+    let broker = authority
+        .broker("broker", &format!("require_certificate true\npassword_file {passwords}\nallow_anonymous false\n"));
+    let tls = TlsSettings {
+        identity_pem: Some((authority.read("robot.pem"), authority.read("robot.key"))),
+        ..authority.trusting("ca")
+    };
+    let login = |password: &str| Some(Credentials { username: "rover".to_owned(), password: password.to_owned() });
+    let mut ear = Ear::with(broker.address(), Some(tls.clone()), login("right")).await;
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        let robot = Robot::start(broker.address(), |settings| {
+            settings.tls = Some(tls.clone());
+            settings.credentials = login("right");
+            settings.version = version;
+        });
+        robot.publisher.event(&event(1, 1, "dog")).unwrap();
+        ear.next_event().await;
+        assert_eq!(robot.stop().await.undelivered, 0, "{version:?}");
+    }
+    let gate = Gate::open(broker.address()).await;
+    assert!(!connects(&gate, |settings| settings.tls = Some(authority.trusting("ca"))).await, "no certificate");
+}
+
+#[tokio::test]
+async fn each_mistake_is_told_once_and_nothing_goes_in_the_clear() {
+    let authority = Authority::new();
+    let passwords = password_file(authority.folder.path());
+    let good = authority.broker("broker", &format!("password_file {passwords}\nallow_anonymous false\n"));
+    let expired = authority.broker("expired", "allow_anonymous true\n");
+    let wrong = Credentials { username: "rover".to_owned(), password: "wrong".to_owned() };
+    for (broker, ca, credentials, said) in [
+        (&good, "stranger", None, "not signed by the CA"),
+        (&expired, "ca", None, "has expired"),
+        (&good, "ca", Some(wrong), "refuses the login"),
+    ] {
+        for version in [MqttVersion::V5, MqttVersion::V311] {
+            let log = Log::listen();
+            let gate = Gate::open(broker.address()).await;
+            let connected = connects(&gate, |settings| {
+                settings.version = version;
+                settings.tls = Some(authority.trusting(ca));
+                settings.credentials.clone_from(&credentials);
+            })
+            .await;
+            assert!(!connected, "{said}");
+            let lines = log.lines_about(&gate.address());
+            assert_eq!(lines.len(), 1, "one line for many attempts: {lines:#?}");
+            assert!(lines[0].contains(said), "{lines:#?}");
+            assert!(gate.openings().iter().all(|first| *first == 0x16), "something else than a TLS handshake was sent");
+        }
+    }
+}
