@@ -115,7 +115,7 @@ fn each_mistake_is_named() {
         ),
         (
             "[sensors.c]\ndriver = 'v4l_thermal'\ndevice = 'x'\nmarker_rows = 2\n",
-            "line 10: sensors.c.marker_rows: unknown key; known: hop_secs, time_offset_ms, driver, layout, device, \
+            "line 10: sensors.c.marker_rows: unknown key; known: enabled, hop_secs, time_offset_ms, driver, layout, device, \
              width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
         ),
         (
