@@ -38,7 +38,10 @@ fn parts(replay: bool) -> PublishParts {
 fn publisher() -> (Publisher, Telemetry) {
     let parts = parts(true);
     let telemetry = parts.telemetry.clone();
-    (Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, Outbox::new(OutboxLimits::default())), telemetry)
+    (
+        Publisher::new(Topics::new("fleet", "robot").unwrap(), parts, Outbox::new(OutboxLimits::default()), None),
+        telemetry,
+    )
 }
 
 fn say_embedding(publisher: &Publisher, sensor: &str, window_index: u64) {
@@ -253,8 +256,12 @@ fn health_gives_rates_over_its_own_period() {
 #[test]
 fn numbers_start_at_one_in_a_replay_and_at_the_start_time_live() {
     for (replay, first) in [(true, 1), (false, 7_000)] {
-        let publisher =
-            Publisher::new(Topics::new("f", "robot").unwrap(), parts(replay), Outbox::new(OutboxLimits::default()));
+        let publisher = Publisher::new(
+            Topics::new("f", "robot").unwrap(),
+            parts(replay),
+            Outbox::new(OutboxLimits::default()),
+            None,
+        );
         publisher.desk().connected(1, NOW);
         let heard = drain(&publisher);
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };
