@@ -95,8 +95,7 @@ async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
         broker.address().port
     );
     let filter = "perceptd/v1/default/blind/#".to_owned();
-    let mut subscriber =
-        Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, tls: None, filter });
+    let mut subscriber = Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, filter });
     let daemon = Daemon::start(&config(folder.path(), &text));
     let lost = soon(async {
         loop {

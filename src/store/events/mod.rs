@@ -45,12 +45,7 @@ impl StoreSettings {
     /// The usual bounds.
     #[must_use]
     pub const fn new(folder: PathBuf) -> Self {
-        Self {
-            folder,
-            sync_within: Self::SYNC_WITHIN,
-            keep_for: Duration::from_secs(600),
-            keep_bytes: 16 << 20,
-        }
+        Self { folder, sync_within: Self::SYNC_WITHIN, keep_for: Duration::from_secs(600), keep_bytes: 16 << 20 }
     }
 }
 
