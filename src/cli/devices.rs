@@ -143,7 +143,7 @@ fn camera_config(camera: &FoundCamera, number: &str) -> String {
         Some(offer) => ("depth", "v4l_depth", Some(offer)),
         None => {
             let read = |fourcc: &&str| camera.offers.iter().find(|offer| offer.fourcc == **fourcc);
-            ("camera", "v4l", ["YUYV", "MJPG", "NV12", "GREY", "Y16"].iter().find_map(|fourcc| read(&fourcc)))
+            ("camera", "v4l", ["YUYV", "MJPG", "NV12", "GREY", "Y16"].iter().find_map(read))
         }
     };
     let mut config = format!("[sensors.{name}{number}]\ndriver = \"{driver}\"\ndevice = {device}");

@@ -34,8 +34,11 @@ pub(super) enum Ready {
     Prompt(PromptSettings, String, Result<Box<Prompt>, String>),
 }
 
+/// Both ends of a pipe.
+type Ends<T> = (Sender<T>, Receiver<T>);
+
 /// The pipes to and from the thread. A newer wish for a prompt takes the place of one that still waits.
-pub(super) fn pipes() -> ((Sender<Job>, Receiver<Job>), (Sender<Ready>, Receiver<Ready>)) {
+pub(super) fn pipes() -> (Ends<Job>, Ends<Ready>) {
     let nothing: OnDrop<Job> = Box::new(|_| {});
     (bounded(WAITING, WhenFull::Latest(is_newer), nothing), bounded(WAITING, WhenFull::Block, Box::new(|_| {})))
 }

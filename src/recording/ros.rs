@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn pictures_of_every_encoding_become_frames() {
-        let cases: [(&str, u32, &[u8], PixelFormat, &[u8]); 9] = [
+        type Case<'a> = (&'a str, u32, &'a [u8], PixelFormat, &'a [u8]);
+        let cases: [Case<'_>; 9] = [
             ("rgb8", 6, &[1, 2, 3, 4, 5, 6], PixelFormat::Rgb8, &[1, 2, 3, 4, 5, 6]),
             ("bgr8", 6, &[1, 2, 3, 4, 5, 6], PixelFormat::Rgb8, &[3, 2, 1, 6, 5, 4]),
             ("rgba8", 8, &[1, 2, 3, 9, 4, 5, 6, 9], PixelFormat::Rgb8, &[1, 2, 3, 4, 5, 6]),

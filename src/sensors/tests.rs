@@ -159,7 +159,8 @@ fn readings(sample: &Sample) -> &[ImuReading] {
 #[test]
 fn every_imu_on_a_port_is_read_in_the_bodys_axes() {
     let (accel, gyro) = ([0.5, 0.25, -9.75], [0.125, 0.5, -1.0]);
-    let cases: [(fn(SerialPortSettings) -> ImuDriver, Vec<u8>, bool); 4] = [
+    type Case = (fn(SerialPortSettings) -> ImuDriver, Vec<u8>, bool);
+    let cases: [Case; 4] = [
         (ImuDriver::VectorNav, packets::vectornav_common(1_000_000, accel, gyro), true),
         (ImuDriver::Xsens, packets::xsens(7, accel.map(|v| -v), gyro), true),
         (ImuDriver::Bno08xRvc, packets::bno08x_rvc(1, [0, 0, 1000]), false),

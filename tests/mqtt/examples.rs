@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use perceptd::events::{EndReason, Phase};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::robot::{Robot, event, soon};
 use super::{Mosquitto, python};
@@ -14,19 +14,19 @@ use super::{Mosquitto, python};
 /// A program whose lines are heard as they come.
 struct Example {
     child: Child,
-    lines: UnboundedReceiver<String>,
+    lines: Receiver<String>,
 }
 
 impl Example {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = unbounded_channel();
+        let (sender, lines) = channel(1000);
         let pipes: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for pipe in pipes {
             let sender = sender.clone();
             std::thread::spawn(move || {
-                BufReader::new(pipe).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+                BufReader::new(pipe).lines().map_while(Result::ok).all(|line| sender.blocking_send(line).is_ok())
             });
         }
         Self { child, lines }

@@ -280,7 +280,7 @@ impl Convolution {
     fn side_by_side(parts: &[&Self]) -> Option<Self> {
         let first = parts.first()?;
         let same = |part: &&Self| part.kind == Kind::Dense && part.window == first.window;
-        parts.iter().all(|part| same(part)).then(|| Self {
+        parts.iter().all(same).then(|| Self {
             kind: Kind::Dense,
             window: first.window,
             output: Shape { channels: parts.iter().map(|part| part.output.channels).sum(), ..first.output },

@@ -71,11 +71,11 @@ impl Polling {
     fn hand_on(&mut self, arrived: Arrived) {
         let Some(ear) = &mut self.ear else { return };
         match (&ear.home, &ear.output) {
-            (Some((topic, publisher)), _) if *topic == arrived.topic => {
-                if arrived.payload == home_assistant::BIRTH {
-                    publisher.home_assistant_came();
-                }
+            (Some((topic, publisher)), _) if *topic == arrived.topic && arrived.payload == home_assistant::BIRTH => {
+                publisher.home_assistant_came();
             }
+            // Home Assistant's farewell.
+            (Some((topic, _)), _) if *topic == arrived.topic => {}
             // An inbox that is gone listens to nothing more.
             (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
             _ => {}

@@ -71,7 +71,8 @@ mod tests {
     fn every_step_is_exact() {
         let of = |layout, frame: &[u8]| thermal_frame(frame, layout, (256, 256), ANY).unwrap().values;
         let doubled = [vec![0; 256 * 512 + 1024], all_steps()].concat();
-        let cases: [(Vec<f32>, fn(f64) -> f64); 3] = [
+        type Case = (Vec<f32>, fn(f64) -> f64);
+        let cases: [Case; 3] = [
             (of(y16(Some(0.01)), &all_steps()), |step| (step - 27_315.0) / 100.0),
             (of(y16(Some(0.1)), &all_steps()), |step| (step * 10.0 - 27_315.0) / 100.0),
             (of(ThermalLayout::DoubleHeight { marker_rows: 2 }, &doubled), |step| step / 64.0 - 273.15),
