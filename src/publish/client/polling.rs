@@ -89,9 +89,11 @@ impl Polling {
         {
             self.backoff.reset();
         }
-        if self.trouble != why {
+        // Details, in brackets, may differ each time: a time, a count.
+        let trouble = why.split_once(" (").map_or(why, |(trouble, _)| trouble);
+        if self.trouble != trouble {
             tracing::warn!("no connection to the broker at {}, trying again: {why}", self.broker);
-            why.clone_into(&mut self.trouble);
+            trouble.clone_into(&mut self.trouble);
         }
         self.session_number += 1;
         self.connection.set_will(self.will.of(self.session_number));
