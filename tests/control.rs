@@ -8,7 +8,9 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
 use perceptd::publish::{BrokerAddress, Heard, Subscriber, SubscriberSettings};
+use perceptd::recording::Recording;
 use perceptd::time::now;
 
 use crate::mqtt::{Mosquitto, soon};
@@ -48,7 +50,8 @@ impl Drop for Imus {
 
 /// A robot with two IMUs, its broker and its state folder.
 struct Rover {
-    broker: Mosquitto,
+    name: &'static str,
+    broker: Arc<Mosquitto>,
     folder: tempfile::TempDir,
     _imus: Imus,
     daemon: Option<Child>,
@@ -56,21 +59,25 @@ struct Rover {
 
 impl Rover {
     fn start() -> Self {
+        Self::beside("rover", Arc::new(Mosquitto::start()), "")
+    }
+
+    /// One at this broker, with these lines in its config.
+    fn beside(name: &'static str, broker: Arc<Mosquitto>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["a", "b"].map(|name| folder.path().join(format!("tty-{name}")));
         let imus = Imus::start(&paths);
-        let broker = Mosquitto::start();
         let text = format!(
-            "[robot]\nname = 'rover'\n[pack]\npath = '{ROOT}/models/tiny'\n[mqtt]\nport = {}\n[state]\nfolder = 'state'\n\
+            "[robot]\nname = '{name}'\n[pack]\npath = '{ROOT}/models/tiny'\n[mqtt]\nport = {}\n[state]\nfolder = 'state'\n\
              [sensors.a]\ndriver = 'witmotion'\ndevice = '{}'\nhop_secs = 1.0\n\
              [sensors.b]\ndriver = 'witmotion'\ndevice = '{}'\nhop_secs = 1.0\n\
-             [[prompts]]\nid = 'knock'\naudio = '{ROOT}/tests/golden/bell.wav'\nin = ['imu']\n",
+             [[prompts]]\nid = 'knock'\naudio = '{ROOT}/tests/golden/bell.wav'\nin = ['imu']\n{more}",
             broker.address().port,
             paths[0].display(),
             paths[1].display()
         );
         std::fs::write(folder.path().join("perceptd.toml"), text).unwrap();
-        let mut rover = Self { broker, folder, _imus: imus, daemon: None };
+        let mut rover = Self { name, broker, folder, _imus: imus, daemon: None };
         rover.run();
         rover
     }
@@ -83,6 +90,21 @@ impl Rover {
         let log = std::fs::File::options().append(true).create(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_perceptd"));
         self.daemon = Some(command.args(["run", "--config"]).arg(self.config()).stderr(log).spawn().unwrap());
+    }
+
+    /// Sends commands from Python; what it prints.
+    fn commands(&self, arguments: &[&str]) -> String {
+        assert!(Path::new(PYTHON).exists(), "no .venv with tests/requirements.txt (tests/run makes it)");
+        let output = Command::new(PYTHON)
+            .arg(format!("{ROOT}/tests/control/commands.py"))
+            .args(["--port", &self.broker.address().port.to_string()])
+            .args(["--root", &format!("perceptd/v1/default/{}/", self.name)])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}\n{}", self.log());
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn stop(&mut self, signal: &str) {
@@ -193,7 +215,7 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     rover.expect(&["config", "set", "log.level=loud"], 1, &["log.level: `loud` is not known"]);
     let shown =
         rover.expect(&["config", "get"], 0, &["generation 3", "log.level = \"debug\"", "sensors.b.hop_secs = 0.25"]);
-    assert!(!shown.contains("mqtt"), "{shown}");
+    assert!(!shown.contains("mqtt."), "{shown}");
     rover.expect(&["config", "diff", "log.level=warn"], 0, &["log.level: \"debug\" → \"warn\""]);
     rover.expect(&["config", "rollback"], 0, &["applied as generation 7"]);
     rover.expect(&["config", "diff"], 0, &["sensors.b.enabled = false"]);
@@ -245,16 +267,7 @@ async fn commands_and_generations_keep_their_rules() {
     let rover = Rover::start();
     let places = places(rover.broker.address());
     until(&places, "both deliver", |places| places.len() == 2).await;
-    assert!(Path::new(PYTHON).exists(), "no .venv with tests/requirements.txt (tests/run makes it)");
-    let output = Command::new(PYTHON)
-        .arg(format!("{ROOT}/tests/control/commands.py"))
-        .args(["--port", &rover.broker.address().port.to_string()])
-        .args(["--root", "perceptd/v1/default/rover/", "--sensor", "b"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}\n{}", rover.log());
-    let out: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let out: serde_json::Value = serde_json::from_str(&rover.commands(&["--sensor", "b"])).unwrap();
     let (done, refused) = (1, 2);
     let one = |name: &str| {
         let answers = out[name].as_array().unwrap();
@@ -263,7 +276,7 @@ async fn commands_and_generations_keep_their_rules() {
     };
     let recorded = out["record"][0]["what"].as_str().unwrap();
     let file = recorded.rsplit(" in ").next().unwrap();
-    let recording = perceptd::recording::Recording::open(Path::new(file)).unwrap();
+    let recording = Recording::open(Path::new(file)).unwrap();
     assert_eq!(recording.sensors().len(), 2, "{recorded}");
     assert!(recording.samples().count() > 20, "{recorded}");
     assert_eq!(out["second_record"][0]["state"], refused, "one at a time: {out}");
@@ -299,9 +312,112 @@ async fn commands_and_generations_keep_their_rules() {
     assert!(problems[3][0].contains("other content"), "{problems:?}");
     assert_eq!(problems[4].len(), 2, "each key of its own: {problems:?}");
     assert!(problems[5][0].contains("odd number"), "{problems:?}");
+    let one_at_once = out["one_at_once"].as_array().unwrap();
+    assert_eq!(one_at_once[0], applied);
+    let states: Vec<_> = one_at_once[1..].iter().map(|answer| answer["state"].as_i64().unwrap()).collect();
+    assert_eq!(states, [refused, done, done], "{one_at_once:?}");
+    assert!(one_at_once[1]["what"].as_str().unwrap().starts_with("1 commands are being worked on"), "{one_at_once:?}");
     let lines = rover.log().matches("a message is refused").count();
     assert!(lines <= 20, "the log is not flooded: {lines}");
     assert_whole(&places.lock().unwrap()["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_robots_are_configured_at_once_and_from_a_file() {
+    let broker = Arc::new(Mosquitto::start());
+    let rovers = ["rover-1", "rover-2", "mower"].map(|name| Rover::beside(name, Arc::clone(&broker), ""));
+    for rover in &rovers {
+        rover.connected(1).await;
+    }
+    let rover = &rovers[0];
+    let (all, good) = (["--robot", "rover-?"], rover.folder.path().join("patch.json"));
+    let set = |arguments: &[&str], code, words: &[&str]| {
+        rover.expect(&[&["config", "set"], arguments, &all].concat(), code, words);
+    };
+    std::fs::write(&good, r#"{"log": {"level": "debug"}, "sensors": {"b": {"hop_secs": 0.5}}}"#).unwrap();
+    let applied = |generation: u32| {
+        ["rover-1", "rover-2"].map(|name| format!("default/{name}: applied as generation {generation}"))
+    };
+    let good = good.to_str().unwrap();
+    set(&["--file", good], 0, &[&applied(1)[0], &applied(1)[1]]);
+    let shown = rover.expect(&[&["config", "get"], &all[..]].concat(), 0, &["# rover-1", "# rover-2"]);
+    assert_eq!(shown.matches("sensors.b.hop_secs = 0.5").count(), 2, "{shown}");
+
+    // Over what is in force, and over the file alone.
+    set(&["events.min_on_secs=0.2"], 0, &[&applied(2)[0], &applied(2)[1]]);
+    let differs = [&["config", "diff"], &all[..]].concat();
+    rover.expect(
+        &differs,
+        0,
+        &["rover-2\n  events.min_on_secs = 0.2\n  log.level = \"debug\"\n  sensors.b.hop_secs = 0.5"],
+    );
+    set(&["--whole", "events.min_on_secs=0.3"], 0, &[&applied(3)[0], &applied(3)[1]]);
+    rover.expect(&differs, 0, &["rover-1\n  events.min_on_secs = 0.3\nrover-2\n  events.min_on_secs = 0.3\n"]);
+    rover.expect(&["config", "get", "--robot", "mower"], 0, &["# mower: ", "perceptd.toml alone"]);
+
+    let bad = rover.folder.path().join("bad.json");
+    std::fs::write(&bad, "{\"log\": ").unwrap();
+    let bad = bad.to_str().unwrap();
+    set(&["--file", bad], 1, &[bad]);
+    set(&["--file", "/nothing/there.json"], 1, &["cannot read /nothing/there.json"]);
+    set(&["--file", good, "log.level=info"], 64, &["cannot be used with"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_has_a_thumbnail_of_the_camera() {
+    const SIZE: (u32, u32) = (640, 360);
+    let pictures = tempfile::tempdir().unwrap();
+    let picture = image::RgbImage::from_fn(SIZE.0, SIZE.1, |x, _| {
+        if x < SIZE.0 / 2 { image::Rgb([250, 20, 20]) } else { image::Rgb([20, 20, 250]) }
+    });
+    picture.save(pictures.path().join("a.png")).unwrap();
+    let eye = format!("[sensors.eye]\ndriver = 'folder'\npath = '{}'\nloop = true\n", pictures.path().display());
+    let rover = Rover::beside("rover", Arc::new(Mosquitto::start()), &eye);
+    let places = places(rover.broker.address());
+    until(&places, "all deliver", |places| places.len() == 3).await;
+    let found: serde_json::Value = serde_json::from_str(&rover.commands(&["--snapshot"])).unwrap();
+    for name in ["a", "b"] {
+        assert_eq!((&found["with"][name], &found["without"][name]), (&"".into(), &"".into()), "an IMU has no picture");
+    }
+    assert_eq!(found["without"]["eye"], "");
+    let jpeg = base64::engine::general_purpose::STANDARD.decode(found["with"]["eye"].as_str().unwrap()).unwrap();
+    assert_eq!(image::guess_format(&jpeg).unwrap(), image::ImageFormat::Jpeg);
+    let thumbnail = image::load_from_memory(&jpeg).unwrap().to_rgb8();
+    assert_eq!(thumbnail.dimensions(), (320, 180));
+    let (left, right) = (thumbnail.get_pixel(40, 90), thumbnail.get_pixel(280, 90));
+    assert!(left[0] > 200 && left[2] < 70 && right[2] > 200 && right[0] < 70, "{left:?} {right:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_by_command_outlives_a_kill() {
+    let mut rover = Rover::start();
+    let places = places(rover.broker.address());
+    until(&places, "both deliver", |places| places.len() == 2).await;
+    rover.commands(&["--record", "600"]);
+    let recording = || {
+        let mut files = std::fs::read_dir(rover.folder.path().join("state/remote/recordings")).ok()?;
+        Recording::open(&files.next()?.unwrap().path()).ok()
+    };
+    let length_secs = || {
+        let arrivals = recording()?.arrivals();
+        Some(arrivals.end.nanos_since(arrivals.start) as f64 / 1e9)
+    };
+    soon(async {
+        while length_secs().is_none_or(|secs| secs < 3.0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    // A flush comes each second, wherever in it the kill falls.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let killed_at = now();
+    rover.stop("-KILL");
+    let path = std::fs::read_dir(rover.folder.path().join("state/remote/recordings")).unwrap().next().unwrap();
+    let recording = Recording::open(&path.unwrap().path()).unwrap();
+    assert_eq!(recording.sensors().len(), 2);
+    let last = recording.samples().flatten().map(|sample| sample.arrived_at).max().unwrap();
+    let lost_secs = killed_at.nanos_since(last) as f64 / 1e9;
+    assert!((0.0..1.5).contains(&lost_secs), "{lost_secs} s are lost");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

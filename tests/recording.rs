@@ -332,7 +332,9 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
     std::fs::write(at("noise.mcap"), b"noise, and no recording").unwrap();
     let (noise, nowhere, absent, mine) = (at("noise.mcap"), at("no/such/out.mcap"), at("absent.mcap"), at("mine.mcap"));
     cut(1.0, Path::new(&mine));
-    let cases: [(&[&str], i32, &str); 7] = [
+    let (refused, nonsense) = (at("refused.jsonl"), format!("audio:{}", at("noise.mcap")));
+    let refused_copy = at("refused.mcap");
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["record", "--out", &nowhere, "--config", &config], 1, "No such file or directory"),
         (&["record", "--out", &absent, "--config", &nowhere], 64, "cannot read the config"),
         (&["replay", &absent, "--pack", TINY], 1, "cannot read"),
@@ -340,6 +342,8 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
         (&["replay", BUNDLED, "--pack", TINY, "--out", &nowhere], 1, "cannot write"),
         (&["replay", BUNDLED, "--pack", TINY, "--topic", "a=/nothing"], 1, "it has no topic /nothing"),
         (&["replay", &mine, "--pack", TINY, "--out", &mine], 1, "name another file"),
+        (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused], 1, "noise"),
+        (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused_copy], 1, "noise"),
     ];
     for (arguments, code, words) in cases {
         let output = perceptd(arguments);
@@ -347,6 +351,8 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(said.contains(words) && said.matches("perceptd: ").count() == 1, "{arguments:?}: {said}");
     }
-    assert!(!Path::new(&absent).exists());
+    for never_begun in [&absent, &refused, &refused_copy] {
+        assert!(!Path::new(never_begun).exists(), "{never_begun}");
+    }
     assert!(Recording::open(Path::new(&mine)).unwrap().samples().all(|sample| sample.is_ok()));
 }

@@ -34,8 +34,9 @@ fn summary(settings: &Settings) -> String {
     };
     let (publish, prompts) = (&settings.publish_without_credentials, settings.prompts.len());
     let broker = &publish.broker;
+    let websocket = publish.websocket_path.as_ref().map_or_else(String::new, |path| format!(", WebSocket {path}"));
     format!(
-        "{}/{}, {source}, {prompts} prompt(s), broker {}:{}",
+        "{}/{}, {source}, {prompts} prompt(s), broker {}:{}{websocket}",
         publish.fleet, publish.robot, broker.host, broker.port
     )
 }

@@ -9,7 +9,9 @@ use anyhow::{Context as _, bail};
 
 use super::parse_duration;
 use crate::config::Settings;
-use crate::publish::{BrokerAddress, Credentials, HeardConfig, HeardPrompt, MqttVersion, Operator, Reported, matching};
+use crate::publish::{
+    BrokerAddress, HeardConfig, HeardPrompt, Operator, OperatorSettings, PublishSettings, Reported, matching,
+};
 use crate::time::{MonoTime, now};
 
 /// What the broker has kept comes at once; after a pause of this length no more of it will.
@@ -57,15 +59,17 @@ impl Robots {
         };
         let fleet = self.fleet.or_else(|| publish.as_ref().map(|publish| publish.fleet.clone()));
         let fleet = fleet.unwrap_or_else(|| "default".to_owned());
-        let credentials: Option<Credentials> = publish.as_ref().and_then(|publish| publish.credentials.clone());
-        let version = publish.as_ref().map_or(MqttVersion::V5, |publish| publish.version);
-        let tls = publish.as_ref().and_then(|publish| publish.tls.clone());
-        let broker = match (&self.broker, publish) {
-            (Some(broker), _) => parse_broker(broker)?,
-            (None, Some(publish)) => publish.broker,
-            (None, None) => parse_broker("localhost")?,
-        };
-        let connect = Operator::connect(broker, credentials, tls, version, &fleet);
+        let named = self.broker.as_deref().map(parse_broker).transpose()?;
+        let usual = || Ok(PublishSettings::new(parse_broker("localhost")?, &fleet, &robot));
+        let publish = publish.map_or_else(usual, anyhow::Ok)?;
+        let connect = Operator::connect(OperatorSettings {
+            broker: named.unwrap_or(publish.broker),
+            version: publish.version,
+            websocket_path: publish.websocket_path,
+            tls: publish.tls,
+            credentials: publish.credentials,
+            fleet: fleet.clone(),
+        });
         let mut operator = within(self.timeout, "the broker does not answer", connect).await??;
         let (mut configs, mut prompts) = (BTreeMap::new(), BTreeMap::<String, BTreeMap<_, _>>::new());
         for (from, report) in operator.kept(QUIET).await? {

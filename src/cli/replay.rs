@@ -1,14 +1,11 @@
 //! `perceptd replay FILE`: what would have been found in a recording, without a broker.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-use anyhow::Context as _;
 
 use super::{EXIT_USAGE, report};
 use crate::config::{ReplaySettings, Settings, SourceSettings};
@@ -68,7 +65,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let output = output(arguments.out.as_deref(), arguments.events)?;
+    let output = output(arguments.out.clone(), arguments.events)?;
     let replayed = daemon::replay(&settings, output, &Arc::new(AtomicBool::new(false)))?;
     let mut errors = io::stderr().lock();
     // Nothing is left to tell when stderr is gone.
@@ -113,20 +110,16 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn output(out: Option<&Path>, events_only: bool) -> anyhow::Result<Output> {
+fn output(out: Option<PathBuf>, events_only: bool) -> anyhow::Result<Output> {
     match out {
         Some(path) if path.extension().is_some_and(|extension| extension == "mcap") => {
             anyhow::ensure!(
                 !events_only,
                 "`--events` is for JSON lines: in an MCAP file vectors have topics of their own"
             );
-            Ok(Output::Mcap(path.to_owned()))
+            Ok(Output::Mcap(path))
         }
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(Output::Lines { to: Box::new(BufWriter::new(file)), events_only })
-        }
-        None => Ok(Output::Lines { to: Box::new(BufWriter::new(io::stdout())), events_only }),
+        to => Ok(Output::Lines { to, events_only }),
     }
 }
 

@@ -96,12 +96,23 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettin
     let host = section.checked_text("host", "the broker's host name or address", host_name);
     let has_files = ["ca_file", "client_cert_file", "client_key_file"].iter().any(|key| section.has(key));
     let has_tls = section.says("tls").unwrap_or(has_files);
-    let port = section.integer("port", 1..=u16::MAX).unwrap_or(if has_tls { 8883 } else { 1883 });
+    let websocket_path = section.checked_text("websocket_path", "the path of the broker's WebSocket", url_path);
+    let usual_port = match (websocket_path.is_some(), has_tls) {
+        (false, false) => 1883,
+        (false, true) => 8883,
+        (true, false) => 80,
+        (true, true) => 443,
+    };
+    let port = section.integer("port", 1..=u16::MAX).unwrap_or(usual_port);
     let broker = BrokerAddress { host: host.unwrap_or_else(|| "localhost".to_owned()), port };
     let mut publish = PublishSettings::new(broker, fleet, robot);
-    if section.word("version", &["5", "3.1.1"]) == Some("3.1.1") {
-        publish.version = MqttVersion::V311;
+    let versions = [MqttVersion::V5, MqttVersion::V311];
+    let version = section.word("version", &["auto", MqttVersion::V5.name(), MqttVersion::V311.name()]);
+    publish.version = versions.into_iter().find(|known| Some(known.name()) == version);
+    if websocket_path.is_some() && publish.broker.host.contains('%') {
+        section.problem("`websocket_path` does not go with an address that has a zone (`%`)");
     }
+    publish.websocket_path = websocket_path;
     if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {
         publish.keep_alive = Duration::from_secs(secs.into());
     }
@@ -164,6 +175,15 @@ fn host_name(host: &str) -> Result<(), String> {
         (true, false) => Ok(()),
         (true, true) => Err(format!("\"{host}\" holds a port: give it as `port`")),
         (false, _) => Err(format!("\"{host}\" is no host name or address")),
+    }
+}
+
+fn url_path(path: &str) -> Result<(), String> {
+    let is_plain = path.chars().all(|c| c.is_ascii_graphic() && !"\"#<>\\^`{|}".contains(c));
+    if path.starts_with('/') && is_plain {
+        Ok(())
+    } else {
+        Err(format!("\"{path}\" is no path: it begins with `/`, as in \"/mqtt\", and has neither spaces nor `#`"))
     }
 }
 

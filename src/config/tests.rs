@@ -91,6 +91,16 @@ fn each_mistake_is_named() {
         ),
         ("[mqtt]\nhost = 'broker:1883'\n", "line 8: mqtt.host: \"broker:1883\" holds a port: give it as `port`"),
         ("[mqtt]\nport = 0\n", "line 8: mqtt.port: expected a whole number from 1 to 65535, found 0"),
+        ("[mqtt]\nversion = '3.1'\n", "line 8: mqtt.version: `3.1` is not known; known: auto, 5, 3.1.1"),
+        (
+            "[mqtt]\nwebsocket_path = 'ws://broker/mqtt'\n",
+            "line 8: mqtt.websocket_path: \"ws://broker/mqtt\" is no path: it begins with `/`, as in \"/mqtt\", and has neither \
+             spaces nor `#`",
+        ),
+        (
+            "[mqtt]\nhost = 'fe80::1%eth0'\nwebsocket_path = '/mqtt'\n",
+            "line 7: mqtt: `websocket_path` does not go with an address that has a zone (`%`)",
+        ),
         (
             "[windows]\naudio_hop_secs = 2.5\n",
             "windows.audio_hop_secs: 2.5 is longer than the pack's window for audio, 2",

@@ -1,21 +1,25 @@
 //! Commands: done at once, or begun and answered in a later turn; at most so many at once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::perception::{Latest, PerceptionChange};
-use super::recorder::{self, Recorder};
 use super::sources::Sources;
 use super::threads::WindowChange;
 use crate::media::{CameraFrame, MediaError};
 use crate::modality::SensorId;
-use crate::pipe::Sender;
+use crate::pipe::{Sender, WhenFull, bounded};
 use crate::publish::{
     Command, CommandBody, CommandReply, CommandResult, CommandState, Publisher, RefusalReason, ReplyTo, SensorSnapshot,
 };
-use crate::recording::RecordingError;
+use crate::recording::{self, RecordLimit, Recorded, RecordingError, RecordingWriter};
+use crate::sensors::Sample;
 use crate::store::RemoteStore;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
 
@@ -25,6 +29,11 @@ const SNAPSHOT_WITHIN_NANOS: i64 = 5 * NANOS_PER_SEC;
 const THUMBNAIL_WIDTH_PX: u32 = 320;
 /// JPEG quality of a thumbnail.
 const THUMBNAIL_QUALITY: u8 = 75;
+
+/// Samples that may wait for the disk: several seconds of all sensors.
+const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// A recording ends when its samples have so many bytes, before the disk is full.
+const MOST_RECORDED_BYTES: u64 = 1 << 30;
 
 /// A snapshot that was asked for.
 struct Snapshot {
@@ -38,7 +47,9 @@ struct Snapshot {
 struct Recording {
     to: ReplyTo,
     path: PathBuf,
-    thread: JoinHandle<Result<u64, RecordingError>>,
+    /// Samples for which the disk was too slow.
+    lost: Arc<AtomicU64>,
+    thread: JoinHandle<Result<Recorded, RecordingError>>,
 }
 
 /// What commands act on.
@@ -117,24 +128,28 @@ impl Commands {
             Ok(path) => path,
             Err(what) => return Self::refuse(to, what, reach.publisher),
         };
-        let (samples, input) = recorder::tap();
-        drop(reach.windows.send(WindowChange::Tap(samples)));
-        let recorder = Recorder { path: path.clone(), timeline: reach.timeline.clone(), duration_secs };
-        match std::thread::Builder::new().name("record".to_owned()).spawn(move || recorder.run(&input)) {
-            Ok(thread) => self.recording = Some(Recording { to, path, thread }),
+        let (lost, duration) = (Arc::new(AtomicU64::new(0)), Duration::from_secs_f64(duration_secs));
+        match start_recording(&path, duration, &lost, reach) {
+            Ok(thread) => self.recording = Some(Recording { to, path, lost, thread }),
             Err(error) => {
-                reply(reach.publisher, to, CommandState::Failed, error.to_string(), CommandResult::Nothing);
+                reply(reach.publisher, to, CommandState::Failed, format!("{error:#}"), CommandResult::Nothing);
             }
         }
     }
 
     fn end_recording(&mut self, publisher: &Publisher) {
-        let Some(Recording { to, path, thread }) = self.recording.take_if(|r| r.thread.is_finished()) else { return };
+        let Some(Recording { to, path, lost, thread }) = self.recording.take_if(|r| r.thread.is_finished()) else {
+            return;
+        };
         let file = path.display().to_string();
         let failed = match thread.join() {
-            Ok(Ok(samples)) => {
+            Ok(Ok(recorded)) => {
                 let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
-                let what = format!("{samples} samples in {file}");
+                let samples = recorded.samples.values().sum();
+                let what = match lost.load(Ordering::Relaxed) {
+                    0 => format!("{samples} samples in {file}"),
+                    lost => format!("{lost} more were lost, for the disk is too slow: {samples} samples in {file}"),
+                };
                 let result = CommandResult::Record { file, samples, bytes };
                 return reply(publisher, to, CommandState::Done, what, result);
             }
@@ -170,6 +185,25 @@ impl Commands {
     pub(super) fn refuse(to: ReplyTo, what: String, publisher: &Publisher) {
         reply(publisher, to, CommandState::Refused, what, CommandResult::Nothing);
     }
+}
+
+/// The thread that records what the windows' thread is given; a disk that is too slow costs the oldest samples, which are counted.
+fn start_recording(
+    path: &Path,
+    duration: Duration,
+    lost: &Arc<AtomicU64>,
+    reach: &Reach<'_>,
+) -> anyhow::Result<JoinHandle<Result<Recorded, RecordingError>>> {
+    let writer = RecordingWriter::create_new(path, reach.timeline)?;
+    let lost = Arc::clone(lost);
+    let count = Box::new(move |_: &Sample| {
+        lost.fetch_add(1, Ordering::Relaxed);
+    });
+    let (samples, input) = bounded(SAMPLES_WAITING, WhenFull::DropOldest, count);
+    drop(reach.windows.send(WindowChange::Tap(samples)));
+    let limit = RecordLimit { duration, bytes: MOST_RECORDED_BYTES };
+    let record = move || recording::record(writer, &input, Some(limit));
+    Ok(std::thread::Builder::new().name("record".to_owned()).spawn(record)?)
 }
 
 fn reply(publisher: &Publisher, to: ReplyTo, state: CommandState, what: String, result: CommandResult) {

@@ -12,7 +12,6 @@ mod plan;
 mod prepare;
 mod prompt_book;
 mod record;
-mod recorder;
 mod replay;
 mod service;
 mod signals;

@@ -47,7 +47,7 @@ pub fn record(
     let (input, output) = bounded(SAMPLES_WAITING, WhenFull::DropOldest, count_samples(&telemetry));
     let (tell, ended) = std::sync::mpsc::sync_channel(1);
     // Whoever asked is gone only when it failed itself.
-    let recorder = spawn("recording", move || drop(tell.send(recording::record(writer, &output))))?;
+    let recorder = spawn("recording", move || drop(tell.send(recording::record(writer, &output, None))))?;
     let mut threads = Vec::new();
     for sensor in sensors {
         let (sensor, input, stop) = (sensor.clone(), input.clone(), Arc::clone(stop));

@@ -3,7 +3,8 @@
 //! Every pipe blocks and time is the recording's, so that the same recording, pack and prompts give the same bytes at any speed.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,8 +31,8 @@ use crate::time::{MonoTime, NANOS_PER_SEC};
 pub enum Output {
     /// JSON lines, as a subscriber would hear them.
     Lines {
-        /// Takes the lines.
-        to: Box<dyn Write>,
+        /// The file, made (or emptied) when the replay begins; stdout without one.
+        to: Option<PathBuf>,
         /// Leaves out vectors.
         events_only: bool,
     },
@@ -166,7 +167,7 @@ enum Sink {
 impl Sink {
     fn open(output: Output, recording: &Recording, settings: &Settings) -> anyhow::Result<Self> {
         Ok(match output {
-            Output::Lines { to, events_only } => Self::Lines { to, events_only },
+            Output::Lines { to, events_only } => Self::Lines { to: lines(to)?, events_only },
             Output::Mcap(path) => Self::Mcap(Box::new(Annotations {
                 file: AnnotatedWriter::copy_of(recording, &path)?,
                 colours: settings.prompts.iter().map(|prompt| prompt.id.to_string()).collect(),
@@ -196,6 +197,12 @@ impl Sink {
             Self::Mcap(annotations) => Ok(annotations.file.finish()?),
         }
     }
+}
+
+fn lines(to: Option<PathBuf>) -> anyhow::Result<Box<dyn Write>> {
+    let Some(path) = to else { return Ok(Box::new(BufWriter::new(io::stdout()))) };
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
 }
 
 fn write_line(to: &mut impl Write, said: &Said) -> anyhow::Result<()> {

@@ -301,6 +301,8 @@ pub struct HeardHealth {
     pub outbox_dropped: u64,
     /// Events delivered.
     pub outbox_delivered: u64,
+    /// Version of MQTT that perceptd speaks with its broker.
+    pub mqtt_version: String,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
     /// CPU use in cores.

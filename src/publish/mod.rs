@@ -2,7 +2,7 @@
 //!
 //! [`open`] gives two halves: a [`Publisher`], a cheap handle for the threads that compute, whose calls never wait; and a [`Post`],
 //! which the daemon's runtime drives. What is encoded comes from windows, events, the timeline and sequence numbers alone, so a
-//! replay gives the same bytes. MQTT 5, or 3.1.1, over TCP or TLS. Generated types stay inside, the MQTT client
+//! replay gives the same bytes. MQTT 5, or 3.1.1, over TCP or TLS, in a WebSocket or not. Generated types stay inside, the MQTT client
 //! inside `client`, the broker inside `broker`.
 
 mod arrivals;
@@ -46,7 +46,7 @@ pub use inbox::{
     MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo, payload_digest,
     prompt_content, subscriptions,
 };
-pub use operator::{Ingredient, Operator, OperatorError, PromptSpec, Reported, matching};
+pub use operator::{Ingredient, Operator, OperatorError, OperatorSettings, PromptSpec, Reported, matching};
 pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
 pub use post::{Farewell, Post};
 pub use publisher::Publisher;
@@ -60,9 +60,11 @@ pub use transcript::{Said, Transcript};
 pub struct PublishSettings {
     /// The broker.
     pub broker: BrokerAddress,
-    /// The protocol's version.
-    pub version: MqttVersion,
-    /// How to check and encrypt the connection; none is plain TCP.
+    /// The protocol's version; none is 5, or 3.1.1 where the broker does not take 5.
+    pub version: Option<MqttVersion>,
+    /// The path of the broker's WebSocket, such as `/mqtt`, for MQTT inside one; none is MQTT by itself.
+    pub websocket_path: Option<String>,
+    /// How to check and encrypt the connection; none is in the clear.
     pub tls: Option<TlsSettings>,
     /// Name and password for the broker, if it wants them.
     pub credentials: Option<Credentials>,
@@ -96,7 +98,8 @@ impl PublishSettings {
     pub fn new(broker: BrokerAddress, fleet: &str, robot: &str) -> Self {
         Self {
             broker,
-            version: MqttVersion::V5,
+            version: None,
+            websocket_path: None,
             tls: None,
             credentials: None,
             fleet: fleet.to_owned(),
@@ -124,13 +127,23 @@ pub struct BrokerAddress {
 }
 
 /// The protocol's version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MqttVersion {
     /// MQTT 5.
-    #[default]
     V5,
     /// MQTT 3.1.1, for brokers that know no other: no reasons, so an acknowledgement counts as delivery; no properties.
     V311,
+}
+
+impl MqttVersion {
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        }
+    }
 }
 
 /// TLS: whom to trust, and who we are. Keys are never printed.

@@ -66,6 +66,23 @@ pub enum OperatorError {
     },
 }
 
+/// Which broker, as whom, and which fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorSettings {
+    /// The broker.
+    pub broker: BrokerAddress,
+    /// The protocol's version; none is 5, or 3.1.1 where the broker does not take 5.
+    pub version: Option<MqttVersion>,
+    /// The path of the broker's WebSocket; none is no WebSocket.
+    pub websocket_path: Option<String>,
+    /// How to check and encrypt the connection; none is in the clear.
+    pub tls: Option<TlsSettings>,
+    /// Name and password for the broker, if it wants them.
+    pub credentials: Option<Credentials>,
+    /// Name of the fleet.
+    pub fleet: String,
+}
+
 /// A connection for wishes to the robots of one fleet.
 pub struct Operator {
     connection: Connection,
@@ -74,29 +91,25 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects and listens to what the robots of `fleet` report; what they reported last comes at once.
+    /// Connects and listens to what the robots of the fleet report; what they reported last comes at once.
     ///
     /// # Errors
     /// When there is no connection, or the broker does not let it listen.
-    pub async fn connect(
-        broker: BrokerAddress,
-        credentials: Option<Credentials>,
-        tls: Option<TlsSettings>,
-        version: MqttVersion,
-        fleet: &str,
-    ) -> Result<Self, OperatorError> {
+    pub async fn connect(settings: OperatorSettings) -> Result<Self, OperatorError> {
+        let OperatorSettings { broker, version, websocket_path, tls, credentials, fleet } = settings;
         let name = format!("{}:{}", broker.host, broker.port);
-        let connection = Connection::new(&ConnectSettings {
+        let connection = Connection::new(ConnectSettings {
             broker,
             client_id: format!("perceptd-operator-{:016x}", fastrand::u64(..)),
             version,
+            websocket_path,
             tls,
             credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,
             max_in_flight: 16,
         });
-        let mut operator = Self { connection, broker: name, fleet: fleet.to_owned() };
+        let mut operator = Self { connection, broker: name, fleet };
         loop {
             match operator.connection.next().await {
                 Ok(Step::Connected { .. }) => operator.subscribe()?,

@@ -127,7 +127,9 @@ impl Rounds {
     fn relink(&mut self, link: Link) {
         self.link = link;
         match link {
-            Link::Up { session_number, .. } => self.publisher.desk().connected(session_number, time::now()),
+            Link::Up { session_number, version, .. } => {
+                self.publisher.desk().connected(session_number, version, time::now());
+            }
             Link::Down => self.publisher.desk().disconnected(),
         }
         self.publisher.announce();

@@ -42,10 +42,11 @@ impl Subscriber {
     /// The same, over TLS if there are settings for it.
     #[must_use]
     pub fn over(settings: SubscriberSettings, tls: Option<TlsSettings>) -> Self {
-        let connection = Connection::new(&ConnectSettings {
+        let connection = Connection::new(ConnectSettings {
             broker: settings.broker,
             client_id: format!("perceptd-watch-{:016x}", fastrand::u64(..)),
-            version: MqttVersion::V5,
+            version: Some(MqttVersion::V5),
+            websocket_path: None,
             tls,
             credentials: settings.credentials,
             keep_alive: Duration::from_secs(8),

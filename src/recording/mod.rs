@@ -27,7 +27,7 @@ mod writer;
 pub use annotated::{AnnotatedWriter, LabelledBox};
 pub use convert::Decoded;
 pub use reader::{Recording, Samples, Unreadable};
-pub use record::{Recorded, record};
+pub use record::{RecordLimit, Recorded, record};
 pub use replay::{Replayed, Speed, replay};
 pub use ros::{RosType, decode_ros};
 pub use topics::{Stamp, TopicSettings};

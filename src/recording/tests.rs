@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -144,11 +145,37 @@ fn samples_from_a_pipe_are_recorded_until_it_closes() {
     let (sender, receiver) = bounded(NonZeroUsize::new(64).unwrap(), WhenFull::Block, Box::new(|_: &Sample| {}));
     samples().into_iter().for_each(|sample| sender.send(sample).unwrap());
     drop(sender);
-    let recorded = record(RecordingWriter::create(&path, &timeline()).unwrap(), &receiver).unwrap();
+    let recorded = record(RecordingWriter::create(&path, &timeline()).unwrap(), &receiver, None).unwrap();
     let counts: Vec<(String, u64)> = recorded.samples.iter().map(|(id, count)| (id.to_string(), *count)).collect();
     assert_eq!(counts, [("cam", 2), ("deep", 1), ("heat", 2), ("imu", 1), ("mic", 2)].map(|(n, c)| (n.to_owned(), c)));
     let back: Vec<Sample> = Recording::open(&path).unwrap().samples().map(Result::unwrap).collect();
     assert_eq!(back, samples());
+}
+
+#[test]
+fn a_recording_ends_when_there_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.mcap");
+    let all = samples();
+    let first = all[0].arrived_at;
+    let kept = |limit: RecordLimit| {
+        // Every sender lives on: only the limit can end it.
+        let (sender, receiver) = bounded(NonZeroUsize::new(16).unwrap(), WhenFull::Block, Box::new(|_| {}));
+        for sample in samples() {
+            sender.send(sample).unwrap();
+        }
+        let writer = RecordingWriter::create(&path, &timeline()).unwrap();
+        let recorded = record(writer, &receiver, Some(limit)).unwrap();
+        let kept = Recording::open(&path).unwrap().samples().map(Result::unwrap).count();
+        assert_eq!(recorded.samples.values().sum::<u64>(), kept as u64);
+        kept
+    };
+    let long = Duration::from_secs(600);
+    let before = all.iter().filter(|sample| sample.arrived_at.nanos_since(first) < 35_000_000).count();
+    assert_eq!(kept(RecordLimit { duration: Duration::from_millis(35), bytes: u64::MAX }), before, "by arrivals");
+    assert_eq!(kept(RecordLimit { duration: long, bytes: 1 }), 1, "by bytes");
+    let short = Duration::from_millis(300);
+    assert_eq!(kept(RecordLimit { duration: short, bytes: u64::MAX }), all.len(), "by the clock");
 }
 
 #[test]

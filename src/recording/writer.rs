@@ -34,6 +34,8 @@ pub struct RecordingWriter {
     sensors: BTreeMap<SensorId, Modality>,
     /// A camera that changes between JPEG and raw has one channel for each.
     channels: Vec<(SensorId, Schema, u16)>,
+    /// Of the samples written so far.
+    bytes: u64,
 }
 
 impl RecordingWriter {
@@ -65,7 +67,7 @@ impl RecordingWriter {
         let metadata = mcap::records::Metadata { name: METADATA_NAME.to_owned(), metadata };
         mcap.write_metadata(&metadata).map_err(|why| cannot_write(path, why))?;
         let (timeline, sensors) = (timeline.clone(), BTreeMap::new());
-        Ok(Self { path: path.to_owned(), timeline, mcap, disk, sensors, channels: Vec::new() })
+        Ok(Self { path: path.to_owned(), timeline, mcap, disk, sensors, channels: Vec::new(), bytes: 0 })
     }
 
     /// Announces a sensor, so that the recording names it even if it gives nothing.
@@ -96,7 +98,15 @@ impl RecordingWriter {
             log_time: self.unix(sample.arrived_at)?,
             publish_time: self.unix(sample.captured_at)?,
         };
-        self.mcap.write_to_known_channel(&header, &data).map_err(|why| cannot_write(&self.path, why))
+        self.mcap.write_to_known_channel(&header, &data).map_err(|why| cannot_write(&self.path, why))?;
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes of the samples written so far; the file has a little more.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Closes the open chunk and hands it to the system: from here on a crash of this process does not lose it.

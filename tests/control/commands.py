@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Sends commands and wishes to a perceptd, right ones and wrong ones, and prints what came back as one JSON object."""
+"""Sends commands and wishes to a perceptd, right ones and wrong ones, and prints what came back as one JSON object.
+
+With `--record` or `--snapshot` it sends that one command alone.
+"""
 
 import argparse
+import base64
 import glob
 import importlib
 import json
@@ -92,17 +96,38 @@ class Asker:
         }
 
 
+def thumbnails(asker, command):
+    """Of each sensor, with thumbnails and when they are not wanted."""
+    asked = {"with": command.SnapshotCommand(), "without": command.SnapshotCommand(without_thumbnails=True)}
+    found = {}
+    for name, body in asked.items():
+        asker.send("snapshot", command.Command(id=name, snapshot=body))
+        assert asker.answers(name)[0]["state"] == command.COMMAND_STATE_DONE, asker.answers(name)
+        sensors = asker.replies[name][0].snapshot.sensors
+        found[name] = {s.embedding.sensor: base64.b64encode(s.thumbnail_jpeg).decode() for s in sensors}
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--root", required=True)
-    parser.add_argument("--sensor", required=True)
+    parser.add_argument("--sensor", help="one to restart")
+    parser.add_argument("--record", type=float, metavar="SECS", help="begin a recording of this length, and do not wait for its end")
+    parser.add_argument("--snapshot", action="store_true", help="print the thumbnails of the sensors that have one")
     args = parser.parse_args()
     out = {}
     with tempfile.TemporaryDirectory() as folder:
         command, config = generated(folder)
         asker = Asker(args.port, args.root, command, config)
         snapshot = lambda name: command.Command(id=name, snapshot=command.SnapshotCommand())
+        record = lambda name, secs: command.Command(id=name, record=command.RecordCommand(duration_secs=secs))
+        if args.record:
+            asker.send("record", record("record", args.record))
+            return
+        if args.snapshot:
+            print(json.dumps(thumbnails(asker, command)))
+            return
 
         asker.send("snapshot", snapshot("good"))
         out["good"] = asker.answers("good")
@@ -135,9 +160,8 @@ def main():
         out["restart"] = asker.answers("restart")
         asker.send("restart-sensor", restart("nobody", "nobody"))
         out["nobody"] = asker.answers("nobody")
-        record = lambda name: command.Command(id=name, record=command.RecordCommand(duration_secs=2))
-        asker.send("record", record("record"))
-        asker.send("record", record("second-record"))
+        asker.send("record", record("record", 2))
+        asker.send("record", record("second-record", 2))
         out["record"], out["second_record"] = asker.answers("record"), asker.answers("second-record")
         asker.send("resend", command.Command(id="resend", resend=command.ResendCommand(from_seq=1)))
         out["resend"] = asker.answers("resend")
@@ -153,6 +177,13 @@ def main():
             asker.wish(8, {"mqtt": {"host": "elsewhere"}, "sensors": {"x": {"driver": "command"}}, "log": {"level": "warn"}}),
             asker.wish(9, {"events": {"median_windows": 2}}),
         ]
+        out["one_at_once"] = [asker.wish(10, {"remote": {"max_commands": 1}})["state"]]
+        asker.send("record", record("the-one", 2))
+        asker.send("snapshot", snapshot("one-too-many"))
+        for name in ("one-too-many", "the-one"):
+            out["one_at_once"] += asker.answers(name)
+        asker.send("snapshot", snapshot("after-it"))
+        out["one_at_once"] += asker.answers("after-it")
         # What was answered to the wrong place would have come by now.
         asker.send("snapshot", snapshot("last"))
         asker.answers("last")

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use perceptd::publish::{Credentials, MqttVersion, PublishSettings, TlsSettings};
+use perceptd::publish::{BrokerAddress, Credentials, MqttVersion, PublishSettings, TlsSettings};
 
 use super::gate::Gate;
 use super::log::Log;
-use super::mosquitto::Mosquitto;
+use super::mosquitto::{Mosquitto, free_port};
 use super::robot::{Ear, Robot, event, soon};
 
 /// Certificates made by openssl: a CA, what it signed, and a stranger.
@@ -109,7 +109,7 @@ async fn events_go_over_tls_with_a_client_certificate_and_a_password() {
         let robot = Robot::start(broker.address(), |settings| {
             settings.tls = Some(tls.clone());
             settings.credentials = login("right");
-            settings.version = version;
+            settings.version = Some(version);
         });
         robot.publisher.event(&event(1, 1, "dog")).unwrap();
         ear.next_event().await;
@@ -117,6 +117,36 @@ async fn events_go_over_tls_with_a_client_certificate_and_a_password() {
     }
     let gate = Gate::open(broker.address()).await;
     assert!(!connects(&gate, |settings| settings.tls = Some(authority.trusting("ca"))).await, "no certificate");
+}
+
+#[tokio::test]
+async fn a_websocket_goes_over_tls_too() {
+    let authority = Authority::new();
+    let port = free_port();
+    let plain = BrokerAddress { host: "127.0.0.1".to_owned(), port };
+    let plain_listener = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+    let broker = authority.broker("broker", &format!("protocol websockets\n{plain_listener}"));
+    let mut ear = Ear::connected(plain).await;
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        let robot = Robot::start(broker.address(), |settings| {
+            settings.tls = Some(authority.trusting("ca"));
+            settings.websocket_path = Some("/mqtt".to_owned());
+            settings.version = Some(version);
+        });
+        robot.publisher.event(&event(1, 1, "dog")).unwrap();
+        ear.next_event().await;
+        assert_eq!(robot.stop().await.undelivered, 0, "{version:?}");
+    }
+    let log = Log::listen();
+    let gate = Gate::open(broker.address()).await;
+    let in_websocket = |settings: &mut PublishSettings| {
+        settings.tls = Some(authority.trusting("stranger"));
+        settings.websocket_path = Some("/mqtt".to_owned());
+    };
+    assert!(!connects(&gate, in_websocket).await, "a stranger's certificate");
+    let lines = log.lines_about(&gate.address());
+    assert!(lines.len() == 1 && lines[0].contains("not signed by the CA"), "{lines:#?}");
+    assert!(gate.openings().iter().all(|first| *first == 0x16), "something else than a TLS handshake was sent");
 }
 
 #[tokio::test]
@@ -131,7 +161,7 @@ async fn each_mistake_is_told_once_and_nothing_goes_in_the_clear() {
         (&expired, "ca", None, "has expired"),
         (&good, "ca", Some(wrong), "refuses the login"),
     ] {
-        for version in [MqttVersion::V5, MqttVersion::V311] {
+        for version in [None, Some(MqttVersion::V5), Some(MqttVersion::V311)] {
             let log = Log::listen();
             let gate = Gate::open(broker.address()).await;
             let connected = connects(&gate, |settings| {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::connection::Requests;
 use super::{Connection, Ear, Failure, Link, Step, Will};
 use crate::backoff::Backoff;
 use crate::publish::arrivals::Arrived;
@@ -16,6 +17,7 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// The task that polls.
 pub(super) struct Polling {
     pub(super) connection: Connection,
+    pub(super) requests: watch::Sender<Requests>,
     pub(super) link: watch::Sender<Link>,
     pub(super) backoff: Backoff,
     pub(super) will: Will,
@@ -25,6 +27,8 @@ pub(super) struct Polling {
     /// The trouble that was logged last; empty when all is well.
     pub(super) trouble: String,
     pub(super) connected_at: Option<time::MonoTime>,
+    /// Whether the log says that only 3.1.1 is spoken.
+    pub(super) is_fallback_told: bool,
 }
 
 impl Polling {
@@ -50,6 +54,7 @@ impl Polling {
 
     fn connected(&mut self, receive_maximum: u16, max_packet_bytes: u32) {
         tracing::info!("connected to the broker at {}", self.broker);
+        self.tell_fallback();
         self.trouble.clear();
         self.connected_at = Some(time::now());
         self.connection.resume_session();
@@ -58,7 +63,21 @@ impl Polling {
         {
             self.not_subscribed(&why);
         }
-        self.link.send_replace(Link::Up { session_number: self.session_number, receive_maximum, max_packet_bytes });
+        self.requests.send_replace(self.connection.requests.clone());
+        let (session_number, version) = (self.session_number, self.connection.choice.version());
+        self.link.send_replace(Link::Up { session_number, version, receive_maximum, max_packet_bytes });
+    }
+
+    fn tell_fallback(&mut self) {
+        let (is_fallback, broker) = (self.connection.choice.is_fallback(), &self.broker);
+        match (is_fallback, self.is_fallback_told) {
+            (true, false) => tracing::warn!(
+                "the broker at {broker} does not speak MQTT 5, so 3.1.1 is spoken: an acknowledgement counts as delivery there"
+            ),
+            (false, true) => tracing::info!("the broker at {broker} speaks MQTT 5 now"),
+            _ => {}
+        }
+        self.is_fallback_told = is_fallback;
     }
 
     fn not_subscribed(&self, why: &str) {

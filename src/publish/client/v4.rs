@@ -6,34 +6,43 @@
 use std::time::Duration;
 
 use rumqttc_v4::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, Publish,
+    AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, Publish,
     PublishNotice, PublishOptions, PublishResult, QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration,
     Transport,
 };
 
-use super::{
-    ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage, explain,
-};
+use super::MAX_PACKET_BYTES;
+use super::connection::{self, ConnectSettings, Ended, NotTaken, REQUESTS, Step, WillMessage};
 use crate::publish::arrivals::{Arrived, Subscription};
+use crate::publish::desk::Message;
+use crate::publish::outbox::Outcome;
 use crate::publish::topics::Qos;
 use crate::time;
 
 /// A client that is not connected yet.
 pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
-    let address = (settings.broker.host.clone(), settings.broker.port);
-    let mut options = MqttOptions::new(settings.client_id.clone(), address);
+    let tcp = || Broker::tcp(settings.broker.host.clone(), settings.broker.port);
+    // What makes no URL (a config refuses it) fails at each attempt: a WebSocket does not fit the address.
+    let broker = settings.websocket_url().and_then(|url| Broker::websocket(url).ok()).unwrap_or_else(tcp);
+    let mut options = MqttOptions::new(settings.client_id.clone(), broker);
     options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
     options.set_max_packet_size(MAX_PACKET_BYTES as usize, MAX_PACKET_BYTES as usize);
     options.set_clean_session(true);
     options.set_inflight(settings.max_in_flight);
-    options.set_socket_connector(|address, _| super::connect(address));
+    options.set_socket_connector(|address, _| connection::connect(address));
     if let Some(credentials) = &settings.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());
     }
-    if let Some(tls) = &settings.tls {
+    let tls = settings.tls.as_ref().map(|tls| {
         let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple { ca, alpn: None, client_auth }));
-    }
+        TlsConfiguration::Simple { ca, alpn: None, client_auth }
+    });
+    options.set_transport(match (settings.websocket_path.is_some(), tls) {
+        (false, None) => Transport::tcp(),
+        (false, Some(tls)) => Transport::tls_with_config(tls),
+        (true, None) => Transport::ws(),
+        (true, Some(tls)) => Transport::wss_with_config(tls),
+    });
     let (requests, events) = AsyncClient::builder(options).capacity(REQUESTS).build();
     (Requests(requests), Events(events))
 }
@@ -71,7 +80,7 @@ impl Requests {
 pub(super) struct Events(EventLoop);
 
 impl Events {
-    pub(super) async fn next(&mut self) -> Result<Step, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Step, Ended> {
         Ok(match self.0.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 Step::Connected { receive_maximum: u16::MAX, max_packet_bytes: MAX_PACKET_BYTES }
@@ -85,8 +94,8 @@ impl Events {
             Err(ConnectionError::RequestsDone) => Step::Ended,
             Err(ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-            )) => return Err(Failure(super::BAD_LOGIN.to_owned())),
-            Err(error) => return Err(Failure(explain(&error.to_string()))),
+            )) => return Err(Ended::refused(connection::BAD_LOGIN.to_owned())),
+            Err(error) => return Err(Ended::by(&error, false)),
         })
     }
 

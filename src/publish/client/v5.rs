@@ -2,41 +2,52 @@
 
 use std::time::Duration;
 
-use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{
     ConnAckProperties, ConnectReturnCode, LastWill, LastWillProperties, Packet, PubAckReason, Publish,
     PublishProperties, RetainForwardRule, SubscribeReasonCode,
 };
+use rumqttc::mqttbytes::{Error as MqttError, QoS};
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, PublishNotice, PublishNoticeError, PublishOptions,
-    PublishResult, SubscribeFilterInput, TlsConfiguration, Transport,
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, MqttOptions, PublishNotice, PublishNoticeError,
+    PublishOptions, PublishResult, StateError, SubscribeFilterInput, TlsConfiguration, Transport,
 };
 
-use super::{
-    CONTENT_TYPE, ConnectSettings, Failure, MAX_PACKET_BYTES, Message, NotTaken, Outcome, REQUESTS, Step, WillMessage,
-    content_type, explain,
+use super::MAX_PACKET_BYTES;
+use super::connection::{
+    self, CONTENT_TYPE, ConnectSettings, Ended, NotTaken, REQUESTS, Step, WillMessage, content_type,
 };
+use super::version::Sign;
 use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
+use crate::publish::desk::Message;
+use crate::publish::outbox::Outcome;
 use crate::publish::topics::Qos;
 use crate::time;
 
 /// A client that is not connected yet.
 pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
-    let address = (settings.broker.host.clone(), settings.broker.port);
-    let mut options = MqttOptions::new(settings.client_id.clone(), address);
+    let tcp = || Broker::tcp(settings.broker.host.clone(), settings.broker.port);
+    // What makes no URL (a config refuses it) fails at each attempt: a WebSocket does not fit the address.
+    let broker = settings.websocket_url().and_then(|url| Broker::websocket(url).ok()).unwrap_or_else(tcp);
+    let mut options = MqttOptions::new(settings.client_id.clone(), broker);
     options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
     options.set_max_packet_size(Some(MAX_PACKET_BYTES));
-    options.set_connect_timeout(super::CONNECT_WITHIN);
+    options.set_connect_timeout(connection::CONNECT_WITHIN);
     options.set_session_expiry_interval(settings.session_expiry.map(whole_secs));
     options.set_outgoing_inflight_upper_limit(settings.max_in_flight);
-    options.set_socket_connector(|address, _| super::connect(address));
+    options.set_socket_connector(|address, _| connection::connect(address));
     if let Some(credentials) = &settings.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());
     }
-    if let Some(tls) = &settings.tls {
+    let tls = settings.tls.as_ref().map(|tls| {
         let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple { ca, alpn: None, client_auth }));
-    }
+        TlsConfiguration::Simple { ca, alpn: None, client_auth }
+    });
+    options.set_transport(match (settings.websocket_path.is_some(), tls) {
+        (false, None) => Transport::tcp(),
+        (false, Some(tls)) => Transport::tls_with_config(tls),
+        (true, None) => Transport::ws(),
+        (true, Some(tls)) => Transport::wss_with_config(tls),
+    });
     let (requests, events) = AsyncClient::builder(options).capacity(REQUESTS).build();
     (Requests(requests), Events(events))
 }
@@ -93,7 +104,7 @@ impl Requests {
 pub(super) struct Events(EventLoop);
 
 impl Events {
-    pub(super) async fn next(&mut self) -> Result<Step, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Step, Ended> {
         Ok(match self.0.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(ack))) => connected(ack.properties.as_ref()),
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
@@ -103,8 +114,8 @@ impl Events {
             Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(publish)),
             Ok(_) => Step::Other,
             Err(ConnectionError::RequestsDone) => Step::Ended,
-            Err(ConnectionError::ConnectionRefused(code)) => return Err(Failure(refusal(code))),
-            Err(error) => return Err(Failure(explain(&error.to_string()))),
+            Err(ConnectionError::ConnectionRefused(code)) => return Err(refusal(code)),
+            Err(error) => return Err(Ended::by(&error, is_closed(&error))),
         })
     }
 
@@ -127,13 +138,29 @@ impl Events {
     }
 }
 
-fn refusal(code: ConnectReturnCode) -> String {
+fn refusal(code: ConnectReturnCode) -> Ended {
     match code {
-        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => super::BAD_LOGIN.to_owned(),
-        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
-            "the broker does not speak MQTT 5: set [mqtt] version = \"3.1.1\"".to_owned()
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
+            Ended::refused(connection::BAD_LOGIN.to_owned())
         }
-        other => format!("the broker refuses the connection: {other:?}"),
+        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
+            let why = "the broker does not speak MQTT 5: set [mqtt] version = \"auto\" or \"3.1.1\"".to_owned();
+            Ended { why, sign: Sign::Refused }
+        }
+        other => Ended::refused(format!("the broker refuses the connection: {other:?}")),
+    }
+}
+
+/// Whether the broker ended the connection. A refusal of an old one is among these: what it says, four bytes, is no CONNACK of
+/// MQTT 5. TLS that fails is not.
+fn is_closed(error: &ConnectionError) -> bool {
+    let is_no_alert = |error: &std::io::Error| error.kind() != std::io::ErrorKind::InvalidData;
+    match error {
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::MqttState(StateError::Io(error) | StateError::Deserialization(MqttError::Io(error))) => {
+            is_no_alert(error)
+        }
+        _ => false,
     }
 }
 

@@ -16,7 +16,7 @@ use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
 use super::presence::Presence;
 use super::topics::{Class, Topics};
 use super::wire::{self, Envelope, HealthFacts, OutboxFacts, SensorFacts};
-use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
+use super::{EmbeddingReading, HealthReading, JointReading, MqttVersion, PublishError, PublishParts};
 use crate::events::{Event, Phase};
 use crate::modality::SensorId;
 use crate::store::events::Openness;
@@ -82,6 +82,7 @@ pub(super) struct Desk {
     /// Messages of topics that were not acted on.
     refusals: BTreeMap<RefusalReason, u64>,
     session_number: u64,
+    version: Option<MqttVersion>,
     flows: BTreeMap<String, Flow>,
     outbox: Outbox,
     is_connected: bool,
@@ -106,6 +107,7 @@ impl Desk {
             replies_dropped: 0,
             refusals: BTreeMap::new(),
             session_number: 0,
+            version: None,
             flows: BTreeMap::new(),
             outbox,
             is_connected: false,
@@ -173,8 +175,8 @@ impl Desk {
     }
 
     /// Connection `session_number` came up: birth first, and all state again.
-    pub(super) fn connected(&mut self, session_number: u64, now: MonoTime) {
-        self.is_connected = true;
+    pub(super) fn connected(&mut self, session_number: u64, version: MqttVersion, now: MonoTime) {
+        (self.is_connected, self.version) = (true, Some(version));
         self.outbox.connected(now);
         self.tell_dropped();
         for state in self.states.values_mut() {
@@ -387,6 +389,7 @@ impl Desk {
             refusals: &self.refusals,
             arrivals_dropped,
             replies_dropped: self.replies_dropped,
+            version: self.version,
         });
         let now = sensors.into_iter().map(|facts| (facts.sensor, facts.now)).collect();
         self.health_before = Some((reading.at, reading.cpu_nanos, now));

@@ -10,7 +10,7 @@ use crate::modality::Modality;
 use crate::publish::heard::Heard;
 use crate::publish::outbox::OutboxLimits;
 use crate::publish::publisher::Publisher;
-use crate::publish::{QueueReading, wire};
+use crate::publish::{MqttVersion, QueueReading, wire};
 use crate::space::JointPart;
 use crate::space::Score;
 use crate::telemetry::Telemetry;
@@ -125,7 +125,7 @@ fn birth_comes_first_and_state_is_said_again_on_every_connect() {
     publisher.active(&[event(1, Phase::New)]);
     publisher.event(&event(1, Phase::New)).unwrap();
     for session in [5, 6] {
-        publisher.desk().connected(session, NOW);
+        publisher.desk().connected(session, MqttVersion::V5, NOW);
         let heard = drain(&publisher);
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };
         assert_eq!((status.state.as_str(), status.session_number, status.dim), ("running", session, 3));
@@ -154,7 +154,7 @@ fn state_on_topics_of_their_own_is_said_again_until_it_is_cleared() {
     assert_eq!(said(&publisher).iter().map(|(topic, _)| topic.as_str()).collect::<Vec<_>>(), topics);
     publisher.state(Class::Health, topics[0].to_owned(), Vec::new());
     assert_eq!(said(&publisher), [(topics[0].to_owned(), Vec::new())]);
-    publisher.desk().connected(1, NOW);
+    publisher.desk().connected(1, MqttVersion::V5, NOW);
     let again: Vec<String> = said(&publisher).into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(again, ["perceptd/v1/fleet/robot/status", topics[1]]);
 }
@@ -262,7 +262,7 @@ fn numbers_start_at_one_in_a_replay_and_at_the_start_time_live() {
             Outbox::new(OutboxLimits::default()),
             None,
         );
-        publisher.desk().connected(1, NOW);
+        publisher.desk().connected(1, MqttVersion::V5, NOW);
         let heard = drain(&publisher);
         let Heard::Status(status) = &heard[0].1 else { panic!("{heard:?}") };
         assert_eq!((status.seq, status.first_seq), (first, first));

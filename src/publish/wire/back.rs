@@ -224,6 +224,7 @@ impl From<proto::Health> for HeardHealth {
             outbox_waiting: outbox.waiting,
             outbox_dropped: outbox.dropped,
             outbox_delivered: outbox.delivered,
+            mqtt_version: message.mqtt_version,
             memory_bytes: process.memory_bytes,
             cpu_cores: process.cpu_cores,
             uptime_secs: process.uptime_secs,

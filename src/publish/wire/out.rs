@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::proto;
 use crate::events::{EndReason, Event, Phase};
 use crate::modality::{Modality, SensorId};
-use crate::publish::{EmbeddingReading, HealthReading, JointReading, Outbox, OutboxCounts, RefusalReason};
+use crate::publish::{EmbeddingReading, HealthReading, JointReading, MqttVersion, Outbox, OutboxCounts, RefusalReason};
 use crate::space::Score;
 use crate::telemetry::{SensorReading, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
@@ -197,6 +197,7 @@ impl Envelope<'_> {
                 uptime_secs: facts.uptime_secs,
             }),
             joint_replaced: facts.joint_replaced,
+            mqtt_version: facts.version.map_or("", MqttVersion::name).to_owned(),
             control: Some(proto::ControlHealth {
                 refused: facts.refusals.iter().map(|(reason, count)| (reason.name().to_owned(), *count)).collect(),
                 arrivals_dropped: facts.arrivals_dropped,
@@ -270,6 +271,7 @@ pub(in crate::publish) struct HealthFacts<'a> {
     pub(in crate::publish) refusals: &'a BTreeMap<RefusalReason, u64>,
     pub(in crate::publish) arrivals_dropped: u64,
     pub(in crate::publish) replies_dropped: u64,
+    pub(in crate::publish) version: Option<MqttVersion>,
 }
 
 fn sensor_health(facts: &SensorFacts, at: MonoTime, period_secs: f64) -> proto::SensorHealth {
