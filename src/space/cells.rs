@@ -209,8 +209,8 @@ impl Kernel for Spreads<'_> {
                     means[lane] += f64::from(scores[lane]);
                 }
             }
-            for lane in 0..LANES {
-                means[lane] /= count.max(1.0);
+            for mean in &mut means {
+                *mean /= count.max(1.0);
             }
             let mut sds = [0.0; LANES];
             for (scores, _) in counted() {
@@ -219,8 +219,8 @@ impl Kernel for Spreads<'_> {
                     sds[lane] += off * off;
                 }
             }
-            for lane in 0..LANES {
-                sds[lane] = (sds[lane] / (count - 1.0).max(1.0)).sqrt();
+            for sd in &mut sds {
+                *sd = (*sd / (count - 1.0).max(1.0)).sqrt();
             }
             spreads.push(Spread { means, sds });
         }
