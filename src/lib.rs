@@ -12,6 +12,7 @@ pub mod geometry;
 pub mod media;
 pub mod modality;
 pub mod pipe;
+pub mod simd;
 pub mod telemetry;
 pub mod time;
 

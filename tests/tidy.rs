@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// What every room stands on.
-const FLOOR: [&str; 7] = ["backoff", "geometry", "media", "modality", "pipe", "telemetry", "time"];
+const FLOOR: [&str; 8] = ["backoff", "geometry", "media", "modality", "pipe", "simd", "telemetry", "time"];
 
 /// Data flows from left to right: a room may import what stands to its left.
 const STREAM: [&str; 9] =
@@ -234,8 +234,8 @@ fn nothing_outside_tests_panics_on_purpose() {
 
 #[test]
 fn unsafe_stays_in_one_place() {
-    // Choosing a body by what the machine can do is unsafe to the compiler.
-    let allowed = |s: &Source| usize::from(s.path == "encoders/session/chain/body.rs");
+    // Choosing instructions by what the machine can do is unsafe to the compiler.
+    let allowed = |s: &Source| usize::from(s.path == "simd.rs");
     let sources = source::sources(root());
     let outside = sources.iter().filter(|s| s.text.matches(concat!("unsa", "fe {")).count() > allowed(s));
     none_of(outside.map(|s| format!("src/{}: `unsafe`", s.path)).collect());

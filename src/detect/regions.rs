@@ -42,6 +42,7 @@ pub(super) fn regions(map: &Grid, likeness: impl Fn(usize, usize) -> Option<Grid
     let factor = settings.upsampling.max(1);
     let mut free = vec![true; map.values.len()];
     let mut found: Vec<Region> = Vec::new();
+    let median = map.median();
     while found.len() < settings.most_regions.max(1) {
         let cells = map.values.iter().zip(&free).enumerate().filter(|(_, (_, free))| **free);
         let highest = cells.max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
@@ -50,23 +51,19 @@ pub(super) fn regions(map: &Grid, likeness: impl Fn(usize, usize) -> Option<Grid
             break;
         }
         let place = (index / map.cols, index % map.cols);
-        let own = share_of_peak(map, place);
-        let mixed = likeness(place.0, place.1)
-            .map_or_else(|| own.clone(), |like| mixture(&share_of_peak(&like, place), &own, settings.likeness_weight));
-        let taken = grow(&upsampled(&mixed, factor), place, factor, settings.grow_share, &free);
-        for (fine_place, _) in taken.iter().enumerate().filter(|(_, taken)| **taken) {
-            if let Some(is_free) = free.get_mut(cell_of(fine_place, map.cols, factor)) {
-                *is_free = false;
-            }
-        }
-        found.push(Region { peak: *peak, place, bounds: bounds(&taken, map.cols * factor, factor) });
+        let own = share_of_peak(map, median, place);
+        let mixed = match likeness(place.0, place.1) {
+            Some(like) => mixture(&share_of_peak(&like, like.median(), place), &own, settings.likeness_weight),
+            None => own,
+        };
+        let bounds = grow(&upsampled(&mixed, factor), place, factor, settings.grow_share, &mut free);
+        found.push(Region { peak: *peak, place, bounds });
     }
     found
 }
 
 /// 0 at the map's median, 1 at the peak.
-fn share_of_peak(map: &Grid, (row, col): (usize, usize)) -> Grid {
-    let median = map.median();
+fn share_of_peak(map: &Grid, median: f32, (row, col): (usize, usize)) -> Grid {
     let range = (map.at(row as isize, col as isize) - median).max(1e-6);
     Grid { values: map.values.iter().map(|value| (value - median) / range).collect(), ..*map }
 }
@@ -76,73 +73,73 @@ fn mixture(first: &Grid, second: &Grid, weight: f32) -> Grid {
     Grid { values: mixed.collect(), ..*second }
 }
 
-/// Which places of free cells are connected to the middle of the peak's cell and at least `floor`. That middle is taken whatever it
-/// holds.
-fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32, free: &[bool]) -> Vec<bool> {
-    let cols = fine.cols / factor;
-    let mut stack: Vec<(usize, bool)> = middle_places((row, col), cols, factor).map(|place| (place, true)).collect();
-    let mut taken = vec![false; fine.values.len()];
-    while let Some((place, is_start)) = stack.pop() {
-        let cell = cell_of(place, cols, factor);
-        let is_high = fine.values.get(place).is_some_and(|value| *value >= floor);
-        let reaches = is_start || (is_high && free.get(cell).is_some_and(|free| *free));
-        let Some(is_taken) = taken.get_mut(place) else { continue };
-        if *is_taken || !reaches {
-            continue;
+/// Bounds, in cells, of the places of free cells that are connected to the middle of the peak's cell and at least `floor`. That middle
+/// is taken whatever it holds. The cells that are reached are no longer free.
+fn grow(fine: &Grid, (row, col): (usize, usize), factor: usize, floor: f32, free: &mut [bool]) -> PixelBox {
+    // A frame of places that are closed stands around the map. Rows and columns are counted with it.
+    let (width, cols) = (fine.cols + 2, fine.cols / factor);
+    let mut open = vec![false; width * (fine.rows + 2)];
+    let rows = fine.values.chunks_exact(fine.cols.max(1)).zip(open.chunks_exact_mut(width).skip(1));
+    for ((values, open), free) in
+        rows.zip(free.chunks_exact(cols.max(1)).flat_map(|row| std::iter::repeat_n(row, factor)))
+    {
+        let free = free.iter().flat_map(|free| std::iter::repeat_n(free, factor));
+        for ((open, value), free) in open.iter_mut().skip(1).zip(values).zip(free) {
+            *open = *free && *value >= floor;
         }
-        *is_taken = true;
-        let col = place % fine.cols;
-        if col > 0 {
-            stack.push((place - 1, false));
-        }
-        if col + 1 < fine.cols {
-            stack.push((place + 1, false));
-        }
-        if place >= fine.cols {
-            stack.push((place - fine.cols, false));
-        }
-        stack.push((place + fine.cols, false));
     }
-    taken
-}
-
-/// The cell that a place lies in.
-const fn cell_of(place: usize, cols: usize, factor: usize) -> usize {
-    let (row, col) = (place / (cols * factor), place % (cols * factor));
-    row / factor * cols + col / factor
-}
-
-/// The four places around a cell's centre (all of them, so that a mirrored map is read at the mirrored places).
-fn middle_places((row, col): (usize, usize), cols: usize, factor: usize) -> impl Iterator<Item = usize> {
-    let middle = move |cell: usize| [cell * factor + (factor - 1) / 2, cell * factor + factor / 2];
-    middle(row).into_iter().flat_map(move |row| middle(col).map(move |col| row * cols * factor + col))
-}
-
-/// Bounds of what was taken, in cells of `factor` places.
-fn bounds(taken: &[bool], fine_cols: usize, factor: usize) -> PixelBox {
+    let mut stack: Vec<(usize, usize)> = Vec::with_capacity(fine.values.len());
+    let mut reach = |stack: &mut Vec<(usize, usize)>, (row, col): (usize, usize), is_open: bool| {
+        if let Some(open) = open.get_mut(row * width + col)
+            && (*open || is_open)
+        {
+            *open = false;
+            stack.push((row, col));
+        }
+    };
+    for place in middle_places((row, col), factor) {
+        reach(&mut stack, place, true);
+    }
     let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
-    for (place, _) in taken.iter().enumerate().filter(|(_, taken)| **taken) {
-        let (row, col) = (place / fine_cols, place % fine_cols);
+    while let Some((row, col)) = stack.pop() {
         (left, right, top, bottom) = (left.min(col), right.max(col), top.min(row), bottom.max(row));
+        if let Some(is_free) = free.get_mut((row - 1) / factor * cols + (col - 1) / factor) {
+            *is_free = false;
+        }
+        for place in [(row, col - 1), (row, col + 1), (row - 1, col), (row + 1, col)] {
+            reach(&mut stack, place, false);
+        }
     }
     let cells = |places: usize| places as f32 / factor as f32;
-    PixelBox { x0: cells(left), y0: cells(top), x1: cells(right + 1), y1: cells(bottom + 1) }
+    PixelBox { x0: cells(left - 1), y0: cells(top - 1), x1: cells(right), y1: cells(bottom) }
+}
+
+/// The four places around a cell's centre (all of them, so that a mirrored map is read at the mirrored places), counted from 1.
+fn middle_places((row, col): (usize, usize), factor: usize) -> impl Iterator<Item = (usize, usize)> {
+    let middle = move |cell: usize| [cell * factor + (factor - 1) / 2 + 1, cell * factor + factor / 2 + 1];
+    middle(row).into_iter().flat_map(move |row| middle(col).map(move |col| (row, col)))
 }
 
 /// Bilinear, `factor` places a cell both ways, cell centres kept in place.
 fn upsampled(map: &Grid, factor: usize) -> Grid {
     let (rows, cols) = (map.rows * factor, map.cols * factor);
-    let place = |index: usize| {
+    // The cells before and after, and how far between them.
+    let place = |index: usize, count: usize| {
         let exact = (index as f32 + 0.5) / factor as f32 - 0.5;
-        (exact.floor() as isize, exact - exact.floor())
+        let clamped = |cell: f32| (cell.max(0.0) as usize).min(count.saturating_sub(1));
+        (clamped(exact.floor()), clamped(exact.floor() + 1.0), exact - exact.floor())
     };
+    let across: Vec<(usize, usize, f32)> = (0..cols).map(|col| place(col, map.cols)).collect();
+    let at = |row: &[f32], col: usize| row.get(col).copied().unwrap_or(f32::MIN);
+    let widened = map.values.chunks_exact(map.cols.max(1)).flat_map(|row| {
+        across.iter().map(move |(left, right, share)| at(row, *left) * (1.0 - share) + at(row, *right) * share)
+    });
+    let widened: Vec<f32> = widened.collect();
+    let line = |row: usize| widened.get(row * cols..(row + 1) * cols).unwrap_or_default();
     let mut values = Vec::with_capacity(rows * cols);
-    for (row, down) in (0..rows).map(place) {
-        for (col, right) in (0..cols).map(place) {
-            let above = map.at(row, col) * (1.0 - right) + map.at(row, col + 1) * right;
-            let below = map.at(row + 1, col) * (1.0 - right) + map.at(row + 1, col + 1) * right;
-            values.push(above * (1.0 - down) + below * down);
-        }
+    for (above, below, share) in (0..rows).map(|row| place(row, map.rows)) {
+        let pairs = line(above).iter().zip(line(below));
+        values.extend(pairs.map(|(above, below)| above * (1.0 - share) + below * share));
     }
     Grid { rows, cols, values }
 }

@@ -102,8 +102,8 @@ impl Layout {
                 }
             }
         }
-        // Scan data never holds the end marker: its 0xff bytes are stuffed.
-        let ended = bytes.get(at..).is_some_and(|scan| scan.windows(2).any(|pair| pair == END_OF_IMAGE));
+        // Scan data never holds the end marker: its 0xff bytes are stuffed. It is nearly always last.
+        let ended = bytes.get(at..).is_some_and(|scan| scan.windows(2).rev().any(|pair| pair == END_OF_IMAGE));
         if ended { Ok(Self { scan: at, has_huffman_tables }) } else { Err(early()) }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::cells::{Cells, against_cohort};
+use super::cells::{Cells, CohortOnCells, against_cohort};
 use super::tail::mean_and_sd;
 use super::vector::{dot, unit};
 use crate::encoders::{BankTensors, PatchMap};
@@ -15,7 +15,7 @@ pub const FEWEST_BACKGROUNDS: usize = 8;
 /// A cohort with fewer prompts than this says nothing about a window.
 pub(super) const FEWEST_COHORT: usize = 8;
 
-/// More cohort prompts than this cost time on every frame (64 × 192 cells × 384 dimensions: about a millisecond) and add nothing.
+/// More cohort prompts than this cost time on every frame (64 × 192 cells × 384 dimensions) and add nothing.
 const MOST_COHORT: usize = 64;
 
 /// The factory bank, prepared for scoring.
@@ -40,8 +40,8 @@ struct Cohort {
 /// What one cohort scores on the background maps.
 #[derive(Default)]
 pub(super) struct OnMaps {
-    /// For each map, as [`Cells::cohort_scores`].
-    pub(super) scores: Vec<Vec<f32>>,
+    /// For each map.
+    pub(super) scores: Vec<CohortOnCells>,
     /// Added to the spread of the scores on a cell: twice the mean of that spread over all background cells. From there on (measured on the
     /// reference pack, between half and four times) telling present from absent hardly depends on it.
     pub(super) cell_sd_floor: f64,
@@ -118,7 +118,7 @@ impl Bank {
         let cells = Cells::new(map, &self.cell_mean);
         let asked = self.cohorts.iter().filter(|(modality, _)| made_of.contains(modality));
         let cohorts = asked.map(|(modality, cohort)| (*modality, cells.cohort_scores(&cohort.prompts))).collect();
-        Look { cells, cohorts: CohortScores(cohorts) }
+        Look { cells, cohorts }
     }
 }
 
@@ -127,15 +127,22 @@ impl Bank {
 pub struct Look {
     /// Its cells.
     pub cells: Cells,
-    /// For each cell, the score of each of the cohort's prompts.
-    pub(super) cohorts: CohortScores,
+    /// What each cohort scores on them.
+    cohorts: BTreeMap<Modality, CohortOnCells>,
+}
+
+impl Look {
+    /// What the cohort of this modality scores on the cells; none when it was not asked for.
+    pub(super) fn cohort(&self, made_of: Modality) -> Option<&CohortOnCells> {
+        self.cohorts.get(&made_of)
+    }
 }
 
 impl OnMaps {
     fn new(maps: &[Cells], prompts: &[Vec<f32>]) -> Self {
-        let scores: Vec<Vec<f32>> = maps.iter().map(|cells| cells.cohort_scores(prompts)).collect();
-        let on_cells = scores.iter().flat_map(|scores| scores.chunks_exact(prompts.len().max(1)));
-        let spreads = on_cells.map(|scores| mean_and_sd(scores.iter().copied().map(f64::from)).1);
+        let scores: Vec<CohortOnCells> = maps.iter().map(|cells| cells.cohort_scores(prompts)).collect();
+        let on_cells = maps.iter().map(|cells| cells.shape().0 * cells.shape().1).zip(&scores);
+        let spreads = on_cells.flat_map(|(cells, scores)| scores.sds(cells));
         let cell_sd_floor = 2.0 * mean_and_sd(spreads.collect::<Vec<_>>().into_iter()).0;
         // A dozen prompts tell what is typical.
         let others = vec![true; prompts.len()];

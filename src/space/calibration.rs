@@ -5,7 +5,7 @@
 //! taken. What the background itself scores this way gives the tail that turns a score into a probability of a false alarm.
 
 use super::bank::{Bank, CohortScores, FEWEST_BACKGROUNDS, FEWEST_COHORT, Look};
-use super::cells::{Cells, against_cohort};
+use super::cells::{CohortOnCells, against_cohort};
 use super::grid::Grid;
 use super::norm::{Norm, Observed, fit, over_negatives};
 use super::tail::{Tail, mean_and_sd};
@@ -100,11 +100,14 @@ impl Calibration {
     #[must_use]
     pub fn similarity(&self, look: &Look) -> Option<Similarity<'_>> {
         let statistic = self.map.as_ref()?;
-        let cohort = look.cohorts.of(self.made_of);
-        let mut grids = self.sides.iter().map(|side| side.similarity(&look.cells, cohort, statistic.cohort_sd_floor));
-        let grid = grids.next()?;
-        let dots = look.cells.dots(&self.sides.first()?.vector);
-        Some(Similarity { calibration: self, statistic, grid, negatives: grids.collect(), dots })
+        let (own, negatives) = self.sides.split_first()?;
+        let dots = look.cells.dots(&own.vector);
+        let nothing = CohortOnCells::default();
+        let cohort = look.cohort(self.made_of).unwrap_or(&nothing);
+        let similarity = |side: &Side, dots: &Grid| side.similarity(dots, cohort, statistic.cohort_sd_floor);
+        let grid = similarity(own, &dots);
+        let negatives = negatives.iter().map(|side| similarity(side, &look.cells.dots(&side.vector))).collect();
+        Some(Similarity { calibration: self, statistic, grid, negatives, dots })
     }
 
     fn finished(&self, statistic: &Statistic, raw: f32, observed: &[Observed]) -> Score {
@@ -165,9 +168,9 @@ impl Side {
         Observed { value, against_others }
     }
 
-    /// A map's cells against the cohort's, smoothed.
-    fn similarity(&self, cells: &Cells, cohort: &[f32], sd_floor: f64) -> Grid {
-        against_cohort(&cells.dots(&self.vector), cohort, &self.others, sd_floor, FEWEST_COHORT).smoothed()
+    /// Its dot products with a map's cells against the cohort's, smoothed.
+    fn similarity(&self, dots: &Grid, cohort: &CohortOnCells, sd_floor: f64) -> Grid {
+        against_cohort(dots, cohort, &self.others, sd_floor, FEWEST_COHORT).smoothed()
     }
 }
 
@@ -196,7 +199,7 @@ fn fit_map(sides: &[Side], bank: &Bank, made_of: Modality) -> Option<Statistic> 
     }
     let on_maps = bank.on_maps(made_of);
     let frames = bank.maps().iter().zip(&on_maps.scores).map(|(cells, scores)| {
-        let grids = sides.iter().map(|side| side.similarity(cells, scores, on_maps.cell_sd_floor));
+        let grids = sides.iter().map(|side| side.similarity(&cells.dots(&side.vector), scores, on_maps.cell_sd_floor));
         let grids: Vec<Grid> = grids.collect();
         observe_at(grids.iter(), grids.first().map_or((0, 0), Grid::peak))
     });

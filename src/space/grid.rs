@@ -23,18 +23,16 @@ impl Grid {
     /// Mean of each cell with its eight neighbours, weighted 1-4-1 both ways: a thing seldom ends where a cell does.
     #[must_use]
     pub fn smoothed(&self) -> Self {
-        self.filtered(0, 1).filtered(1, 0)
-    }
-
-    fn filtered(&self, down: isize, right: isize) -> Self {
-        let mut values = Vec::with_capacity(self.values.len());
-        for row in 0..self.rows as isize {
-            for col in 0..self.cols as isize {
-                let (before, after) = (self.at(row - down, col - right), self.at(row + down, col + right));
-                // Neighbours first, so that a mirrored map gives the same bits.
-                values.push(((before + after) + 4.0 * self.at(row, col)) / 6.0);
-            }
+        let mut across = Vec::with_capacity(self.values.len());
+        for row in self.values.chunks_exact(self.cols.max(1)) {
+            let (before, after) = (row.iter().take(1).chain(row), row.iter().skip(1).chain(row.last()));
+            across.extend(before.zip(row).zip(after).map(weighted));
         }
+        let last = across.len().saturating_sub(self.cols);
+        let (first_row, last_row) = (across.get(..self.cols), across.get(last..));
+        let before = first_row.into_iter().flatten().chain(&across);
+        let after = across.iter().skip(self.cols).chain(last_row.into_iter().flatten());
+        let values = before.zip(&across).zip(after).map(weighted).collect();
         Self { rows: self.rows, cols: self.cols, values }
     }
 
@@ -54,10 +52,18 @@ impl Grid {
     /// The middle value (of an even number, the upper of the two); 0 for a grid without cells.
     #[must_use]
     pub fn median(&self) -> f32 {
-        let mut sorted = self.values.clone();
-        sorted.sort_by(f32::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+        let mut values = self.values.clone();
+        if values.is_empty() {
+            return 0.0;
+        }
+        let middle = values.len() / 2;
+        *values.select_nth_unstable_by(middle, f32::total_cmp).1
     }
+}
+
+/// Neighbours first, so that a mirrored map gives the same bits.
+fn weighted(((before, here), after): ((&f32, &f32), &f32)) -> f32 {
+    ((before + after) + 4.0 * here) / 6.0
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Thermal and depth frames to grey pictures: percentiles to black and white.
 
 use crate::media::{Picture, Plane};
+use crate::simd::{Instructions, Kernel};
+
+/// How many values are turned grey at once.
+const BLOCK: usize = 32;
 
 /// How numbers become grey.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,29 +21,56 @@ pub struct Stretch {
 #[must_use]
 pub fn picture(plane: &Plane, stretch: Stretch) -> Option<Picture> {
     let mut readings: Vec<f32> = plane.values.iter().copied().filter(|v| v.is_finite()).collect();
-    readings.sort_unstable_by(f32::total_cmp);
-    let (low, high) = (percentile(&readings, stretch.low_percentile)?, percentile(&readings, stretch.high_percentile)?);
+    let (low, high) =
+        (percentile(&mut readings, stretch.low_percentile)?, percentile(&mut readings, stretch.high_percentile)?);
     // As the recipe: a flat frame has no range to stretch.
     let range = (high - low).max(1e-12);
-    let grey = |value: &f32| {
-        if !value.is_finite() {
-            return 0;
-        }
-        let share = (f64::from(*value) - low) / range;
-        let share = if stretch.inverted { 1.0 - share } else { share };
-        (share.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
-    };
-    let rgb = plane.values.iter().flat_map(|value| [grey(value); 3]).collect();
+    let greys = Instructions::best().run(Greys { values: &plane.values, low, range, inverted: stretch.inverted });
+    let rgb = greys.into_iter().map(|grey| [grey; 3]).collect::<Vec<_>>().into_flattened();
     Some(Picture { width: plane.width, height: plane.height, rgb })
 }
 
-/// Linear between order statistics, as `numpy.percentile`.
-fn percentile(sorted: &[f32], percent: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
+/// Linear between order statistics, as `numpy.percentile`; leaves the values in another order.
+fn percentile(values: &mut [f32], percent: f64) -> Option<f64> {
+    let last = values.len().checked_sub(1)?;
     let place = percent / 100.0 * last as f64;
-    let below = sorted.get(place.floor() as usize).copied().map(f64::from)?;
-    let above = sorted.get((place.floor() as usize + 1).min(last)).copied().map(f64::from)?;
+    let (_, below, others) = values.select_nth_unstable_by((place.floor() as usize).min(last), f32::total_cmp);
+    let below = f64::from(*below);
+    let above = others.iter().copied().min_by(f32::total_cmp).map_or(below, f64::from);
     Some(below + (above - below) * place.fract())
+}
+
+/// Values to grey: `low` is black, `low + range` white.
+struct Greys<'a> {
+    values: &'a [f32],
+    low: f64,
+    range: f64,
+    inverted: bool,
+}
+
+impl Kernel for Greys<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<u8> {
+        let grey = |value: f32| {
+            let share = (f64::from(value) - self.low) / self.range;
+            let share = if self.inverted { 1.0 - share } else { share };
+            let grey = (share.clamp(0.0, 1.0) * 255.0).round_ties_even();
+            if value.is_finite() { grey as u8 } else { 0 }
+        };
+        let (blocks, rest) = self.values.as_chunks::<BLOCK>();
+        let mut greys = Vec::with_capacity(self.values.len());
+        for values in blocks {
+            let mut block = [0; BLOCK];
+            for i in 0..BLOCK {
+                block[i] = grey(values[i]);
+            }
+            greys.extend(block);
+        }
+        greys.extend(rest.iter().copied().map(grey));
+        greys
+    }
 }
 
 #[cfg(test)]
@@ -67,9 +98,10 @@ mod tests {
 
     #[test]
     fn percentiles_are_numpys() {
-        let sorted = [1.0, 2.0, 4.0, 8.0];
-        assert_eq!(percentile(&sorted, 50.0), Some(3.0));
-        assert!((percentile(&sorted, 99.0).unwrap() - 7.88).abs() < 1e-12);
-        assert_eq!(percentile(&[], 50.0), None);
+        let mut values = [8.0, 1.0, 4.0, 2.0];
+        assert_eq!(percentile(&mut values, 50.0), Some(3.0));
+        assert!((percentile(&mut values, 99.0).unwrap() - 7.88).abs() < 1e-12);
+        assert_eq!(percentile(&mut values, 100.0), Some(8.0));
+        assert_eq!(percentile(&mut [], 50.0), None);
     }
 }

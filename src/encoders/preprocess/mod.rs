@@ -5,4 +5,5 @@ pub mod image;
 pub mod log_mel;
 pub mod motion;
 pub mod resample;
+mod resize;
 pub mod text;

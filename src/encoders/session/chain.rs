@@ -6,7 +6,6 @@
 //! softmax over channels. Every other node stays tract's, and so does everything on aarch64, where tract has kernels of its own
 //! and nothing was measured.
 
-mod body;
 mod groups;
 mod layer;
 mod plane;
@@ -23,9 +22,9 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::math::{Add, Max, Min};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Softmax, SoftmaxKind};
 
-use self::body::Body;
 use self::groups::Groups;
 use self::layer::{Kind, Layer, Shape, Window};
+use crate::simd::{Instructions, Kernel};
 
 /// Planes of fewer pixels are left to tract: they are products of a matrix with a vector.
 const FEWEST_PIXELS: usize = 6;
@@ -324,8 +323,8 @@ impl EvalOp for Chain {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let [input] = inputs.as_slice() else { bail!("{} inputs instead of 1", inputs.len()) };
         let mut output = Tensor::zero::<f32>(&self.output_shape)?;
-        let body = Body::all().last().copied().unwrap_or(Body::Plain);
-        body.run(&self.groups, floats(input)?, output.try_as_plain_ram_mut()?.as_slice_mut()?);
+        let (input, groups) = (floats(input)?, &*self.groups);
+        Instructions::best().run(Whole { groups, input, output: output.try_as_plain_ram_mut()?.as_slice_mut()? });
         Ok(tvec!(output.into_tvalue()))
     }
 }
@@ -335,6 +334,22 @@ impl TypedOp for Chain {
 
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(f32::fact(&self.output_shape)))
+    }
+}
+
+/// All groups; `input` and `output` are channels first.
+struct Whole<'a> {
+    groups: &'a Groups,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Kernel for Whole<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.groups.compute::<FMA>(self.input, self.output);
     }
 }
 

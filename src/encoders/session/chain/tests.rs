@@ -76,22 +76,14 @@ fn compare(drawn: &[Drawn], groups: &Groups, rng: &mut fastrand::Rng) {
         planes.push(defined(one, &planes[index], &added));
     }
     let wanted = planes.last().unwrap();
-    for body in Body::all() {
+    for with in Instructions::all() {
         let mut found = vec![f32::NAN; last.rows * last.cols * last.channels];
-        body.run(groups, &input, &mut found);
+        with.run(Whole { groups, input: &input, output: &mut found });
         for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
             let off = (f64::from(*found) - wanted).abs() / (1.0 + wanted.abs());
-            assert!(off < 1e-4, "{body:?} at {index}: {found} instead of {wanted}");
+            assert!(off < 1e-4, "{with:?} at {index}: {found} instead of {wanted}");
         }
     }
-}
-
-#[test]
-fn every_body_that_this_machine_has_is_tried() {
-    let bodies = Body::all();
-    assert_eq!(bodies.first(), Some(&Body::Plain));
-    #[cfg(target_arch = "x86_64")]
-    assert_eq!(bodies.len() > 1, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
 }
 
 #[test]
