@@ -105,8 +105,7 @@ synthetic silhouettes. The joint weight is 0. The synthetic figures above say wh
 |---|---|---|---|---|
 {quantization}
 
-All pictures and texts, and 98 cells in a hundred, stay above 0.99; single cells fall further where a map is nearly flat. Zero-shot loses at most one picture in a
-hundred.
+All pictures and texts stay above 0.99; the worst hundredth of map cells does not, and single cells fall far. Zero-shot loses at most one picture in a hundred.
 
 Only weights are int8 (per channel, scale of least squared error); the stem and the depthwise weights stay f32, and so do all activations. The trunk's 1×1
 convolutions are rounded so that their outputs on calibration pictures change least (GPTQ, `recipe/rounding.py`), and the mean of what is left goes into the bias.
