@@ -3,10 +3,13 @@
 Only the calibration half of the photographs is used, and of the composed scenes those made from it.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 
 import anchors
+import image
 import scenes
 import stamps
 from anchors import unit
@@ -16,6 +19,7 @@ from paths import SEED
 MAP_FRAMES = 48
 FRAMES = 192
 GREY_FRAMES = 64  # thermal and depth, which are synthetic
+ROUNDED_BY = 32  # frames, and as many single things
 GREYS = (255, 128, 64, 190)  # plain grounds on which a single cut-out is photographed
 
 
@@ -29,6 +33,15 @@ def frames(n: int, seed: int) -> list[Image.Image]:
 
 def things() -> list[Image.Image]:
     return [s.over(GREYS[i % len(GREYS)]) for i, s in enumerate(stamps.calibration())]
+
+
+def rounded_by() -> Iterator[np.ndarray]:
+    """What the image encoder is fed while the int8 weights are chosen: frames and single things at the one size, every other frame at the other."""
+    whole, single = frames(ROUNDED_BY, SEED + 5), things()
+    for picture in whole + single[:: max(1, len(single) // ROUNDED_BY)]:
+        yield image.tensor(image.center_crop(picture, image.EMBED_SIZE))
+    for picture in whole[::2]:
+        yield image.tensor(image.stretch(picture, image.MAP_SIZE))
 
 
 def heat(seed: int, cuts: list | None = None, height: int = 120, width: int = 160) -> np.ndarray:

@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import rounding
+from rounding import Inputs
+
 FOLDED_BYTES = 4 * 1024 * 1024  # the runtime folds a dequantized tensor below this once at load, above it at every run
 
 
@@ -44,21 +47,33 @@ class Graph:
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), self.known[key]))
         return self.known[key]
 
+    def is_int8(self, int8: bool | None) -> bool:
+        return self.int8 if int8 is None else int8
+
+    def dequantized(self, whole: np.ndarray, scale: np.ndarray, axis: int) -> str:
+        zero = np.zeros(scale.shape, np.int8)
+        return self.op("DequantizeLinear", self.const(whole), self.const(scale), self.const(zero), axis=axis)
+
     def weight(self, array: np.ndarray, axis: int, int8: bool | None = None, gain: float = 1.0) -> str:
         """A weight, one scale per index of `axis`; times `gain`, which changes the scale alone so that int8 values can be shared."""
         array = np.asarray(array, np.float32)
-        if not (self.int8 if int8 is None else int8):
+        if not self.is_int8(int8):
             return self.const(array * np.float32(gain))
         assert array.nbytes < FOLDED_BYTES, f"{array.shape} would be dequantized at every run: split it"
-        quantized, scale = to_int8(array, axis)
-        scale = scale * np.float32(gain)
-        zero = np.zeros(scale.shape, np.int8)
-        return self.op("DequantizeLinear", self.const(quantized), self.const(scale), self.const(zero), axis=axis)
+        whole, scale = to_int8(array, axis)
+        return self.dequantized(whole, scale * np.float32(gain), axis)
 
-    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, stride=1, pads=(0, 0, 0, 0), group=1, int8=None, gain=1.0) -> str:
+    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, stride=1, pads=(0, 0, 0, 0), group=1, int8=None, gain=1.0, fed: Inputs | None = None) -> str:
+        """`fed`: what a 1×1 convolution is given, which then decides how its weights are rounded."""
         kernel = list(weight.shape[2:])
         strides = [stride] * len(kernel) if isinstance(stride, int) else list(stride)
-        w = self.weight(weight, 0, int8, gain)
+        if fed is not None and self.is_int8(int8):
+            flat = np.asarray(weight, np.float32).reshape(weight.shape[:2])
+            scale = to_int8(flat, 0)[1]
+            whole, missing = rounding.rounded(flat, scale, fed)
+            w, bias = self.dequantized(whole.reshape(weight.shape), scale * np.float32(gain), 0), bias + missing
+        else:
+            w = self.weight(weight, 0, int8, gain)
         return self.op("Conv", x, w, self.const(np.multiply(bias, gain), np.float32), kernel_shape=kernel, strides=strides, pads=list(pads), group=group)
 
     def relu6(self, x: str) -> str:

@@ -4,14 +4,18 @@ The head is ConSE: softmax of the classifier's logits, softened, times the centr
 pooled features (`embedding`) and to every location of the last feature map (`patches`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
 
+import rounding
 from anchors import class_matrix
 from graph import Graph
+from ort import Session
+from rounding import Inputs
 
 # (repeats, kernel, stride, expansion, output channels)
 LITE0 = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
@@ -49,22 +53,49 @@ def same_pads(kernel: int, stride: int) -> tuple:
     return (total // 2, total // 2, total - total // 2, total - total // 2)
 
 
-def trunk(g: Graph, image: str, state: dict) -> str:
-    """Features [1, 1280, H/32, W/32]. The stem and the depthwise weights stay f32: 42 k values that int8 would hurt most."""
-    x = g.relu6(g.conv(image, *folded(state, "_conv_stem", "_bn0"), stride=2, pads=same_pads(3, 2), int8=False))
-    block, channels = 0, 32
-    for repeats, kernel, stride, expansion, out in LITE0:
-        for repeat in range(repeats):
-            name, before, step = f"_blocks.{block}.", x, stride if repeat == 0 else 1
-            if expansion != 1:
-                x = g.relu6(g.conv(x, *folded(state, name + "_expand_conv", name + "_bn0")))
-            weight, bias = folded(state, name + "_depthwise_conv", name + "_bn1")
-            x = g.relu6(g.conv(x, weight, bias, step, same_pads(kernel, step), group=len(weight), int8=False))
-            x = g.conv(x, *folded(state, name + "_project_conv", name + "_bn2"))
-            if step == 1 and channels == out:
-                x = g.op("Add", x, before)
-            block, channels = block + 1, out
-    return g.relu6(g.conv(x, *folded(state, "_conv_head", "_bn1")))
+class Trunk:
+    """EfficientNet-Lite0 up to its classifier. `fed` is what each 1×1 convolution is given, in order, and chooses their int8 weights.
+
+    The stem and the depthwise weights stay f32: 42 k values that int8 would hurt most.
+    """
+
+    def __init__(self, g: Graph, state: dict, fed: list[Inputs] | None = None):
+        self.g, self.state, self.fed = g, state, fed
+        self.given: list[str] = []  # to each 1×1 convolution
+
+    def point(self, x: str, conv: str, norm: str) -> str:
+        weight, bias = folded(self.state, conv, norm)
+        self.given.append(x)
+        return self.g.conv(x, weight, bias, fed=self.fed[len(self.given) - 1] if self.fed else None)
+
+    def features(self, image: str) -> str:
+        """[1, 1280, H/32, W/32]."""
+        g = self.g
+        x = g.relu6(g.conv(image, *folded(self.state, "_conv_stem", "_bn0"), stride=2, pads=same_pads(3, 2), int8=False))
+        block, channels = 0, 32
+        for repeats, kernel, stride, expansion, out in LITE0:
+            for repeat in range(repeats):
+                name, before, step = f"_blocks.{block}.", x, stride if repeat == 0 else 1
+                if expansion != 1:
+                    x = g.relu6(self.point(x, name + "_expand_conv", name + "_bn0"))
+                weight, bias = folded(self.state, name + "_depthwise_conv", name + "_bn1")
+                x = g.relu6(g.conv(x, weight, bias, step, same_pads(kernel, step), group=len(weight), int8=False))
+                x = self.point(x, name + "_project_conv", name + "_bn2")
+                if step == 1 and channels == out:
+                    x = g.op("Add", x, before)
+                block, channels = block + 1, out
+        return g.relu6(self.point(x, "_conv_head", "_bn1"))
+
+
+def seen(tensors: Iterable[np.ndarray]) -> list[Inputs]:
+    """What the trunk's 1×1 convolutions are given by pictures as `tensor` makes them."""
+    g = Graph("seen", int8=False)
+    trunk = Trunk(g, checkpoint())
+    trunk.features(g.input("image", [1, 3, "height", "width"]))
+    for i, given in enumerate(trunk.given):
+        g.output(given, f"given_{i}", [1, f"channels_{i}", f"rows_{i}", f"columns_{i}"])
+    session = Session(g.model().SerializeToString())
+    return rounding.seen(list(session(image=x).values()) for x in tensors)
 
 
 def head(g: Graph, features: str, state: dict, temperature: float) -> str:
@@ -75,9 +106,9 @@ def head(g: Graph, features: str, state: dict, temperature: float) -> str:
     return g.conv(g.op("Softmax", logits, axis=1), class_matrix().T[:, :, None, None], np.zeros(class_matrix().shape[1]))
 
 
-def build(int8: bool = True, parameters: Head = Head()) -> Graph:
+def build(int8: bool = True, fed: list[Inputs] | None = None, parameters: Head = Head()) -> Graph:
     state, g = checkpoint(), Graph("perceptd_image", int8)
-    features = trunk(g, g.input("image", [1, 3, "height", "width"]), state)
+    features = Trunk(g, state, fed).features(g.input("image", [1, 3, "height", "width"]))
     pooled = head(g, g.op("GlobalAveragePool", features), state, parameters.temperature)
     g.output(g.reshape(pooled, [1, class_matrix().shape[1]]), "embedding", [1, class_matrix().shape[1]])
     g.output(head(g, features, state, parameters.cell_temperature), "patches", [1, class_matrix().shape[1], "rows", "cols"])

@@ -64,7 +64,7 @@ def reference_sections() -> dict:
 def reference():
     REFERENCE.mkdir(exist_ok=True)
     if not ONLY_SENSES:
-        image.build().save(REFERENCE / "image.onnx")
+        image.build(fed=image.seen(bank.rounded_by())).save(REFERENCE / "image.onnx")
         save_text(REFERENCE, *text.build())
     assemble(REFERENCE, "reference", DIM, reference_sections(), "")
 

@@ -42,7 +42,7 @@ def nouns() -> list[stamps.Stamp]:
 def class_shares() -> Session:
     """The trunk in f32 with the softmax that it was trained with."""
     state, g = image.checkpoint(), Graph("classes", int8=False)
-    features = image.trunk(g, g.input("image", [1, 3, "height", "width"]), state)
+    features = image.Trunk(g, state).features(g.input("image", [1, 3, "height", "width"]))
     logits = g.conv(g.op("GlobalAveragePool", features), state["_fc.weight"][:, :, None, None], state["_fc.bias"])
     g.output(g.op("Softmax", logits, axis=1), "shares", [1, len(state["_fc.bias"]), 1, 1])
     return Session(g.model().SerializeToString())
