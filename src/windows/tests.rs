@@ -465,7 +465,7 @@ proptest! {
     fn what_begins_anew_is_as_new(
         modality in prop::sample::select(vec![Modality::Audio, Modality::Image, Modality::Imu]),
         rate_hz in prop::sample::select(vec![16_000u32, 48_000, 44_100]),
-        ppm in -100.0f64..100.0, lost in prop::collection::vec(0usize..600, 0..4), anew in prop::collection::vec(50usize..500, 1..4),
+        ppm in -100.0f64..100.0, lost in prop::collection::vec(0usize..600, 0..4), anew in prop::collection::vec(50usize..250, 1..4),
     ) {
         let kept: Vec<usize> = (0..600).filter(|n| !lost.contains(n)).collect();
         let samples: Vec<Sample> = kept.iter().map(|n| {

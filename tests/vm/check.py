@@ -20,7 +20,8 @@ from robot import BACK_SECS, READY_SECS, ROOT, SEEN_SECS, Failed, say, tell, wai
 VIVIDS = ["front", "rear", "nv12", "grey", "lepton", "depth"]
 LOOPS = ["jpeg", "jpeg_too", "range"]
 SENSORS = [*VIVIDS, *LOOPS, "mic", "motion", "heat", "polled", "buffered"]
-HOP_SECS = 1.0
+# As the config has it for every sense.
+HOP_SECS = 2.0
 RECORD_SECS = 30
 # From the report that a wish is tried to the one that it is rolled back, by perceptd's own clock.
 ROLLED_BACK_SECS = 10

@@ -116,7 +116,8 @@ class Machine:
             self.agent.sendall(base64.b64encode(script.encode()) + b"\n")
             try:
                 answer = self.agent_lines.readline()
-            except TimeoutError:
+            except OSError:
+                # After one time-out nothing more can be read.
                 raise Failed(f"the guest did not end within {secs} s: {script}") from None
         if not answer:
             raise Failed(f"the guest went down during: {script}")

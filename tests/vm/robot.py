@@ -58,7 +58,7 @@ class Robot:
         """Cameras, sound card and USB adapter go in, under a perceptd that runs; with them come their kernel modules."""
         mark = self.ear.mark()
         self.machine.plug_imu()
-        self.machine.sh("/host/plug", 300)
+        self.machine.sh("/host/plug", 600)
         self.ear.await_embeddings(self.sensors, mark, BACK_SECS)
         for sensor in self.sensors:
             self.ear.await_sensor(sensor, ["ok"], mark, 60)
