@@ -160,8 +160,14 @@ impl Windower {
         begin.is_some_and(|begin| self.grid.cell(self.next).start >= begin)
     }
 
+    /// Once both are past what the older one still gives.
     fn hand_over(&mut self, out: &mut Vec<Cut>) {
-        if let Some(successor) = if self.is_succeeded() { self.successor.take() } else { None } {
+        let is_ready = |successor: &mut Box<Successor>| {
+            successor.begin.is_some_and(|begin| {
+                [self.next, successor.windower.next].iter().all(|next| self.grid.cell(*next).start >= begin)
+            })
+        };
+        if let Some(successor) = self.successor.take_if(is_ready) {
             out.extend(successor.held);
             *self = successor.windower;
         }
