@@ -124,7 +124,7 @@ def records(robot):
     live = {sensor: [said["body"] for said in robot.ear.since(mark, f"embedding/{sensor}")] for sensor in SENSORS}
     robot.machine.sh(f"cp {file} /host/live.mcap")
     recording = frames.Recording(os.path.join(robot.share, "live.mcap"))
-    for sensor, name, kind in (("jpeg", "jpeg", "CompressedImage"), ("jpeg_too", "jpeg", "CompressedImage"), ("range", "depth", "PlaneFrame")):
+    for sensor, name, kind in (("jpeg", "jpeg", "CompressedImage"), ("jpeg_too", "jpeg_too", "CompressedImage"), ("range", "depth", "PlaneFrame")):
         taken = [bytes(message.data) for _, message in recording.messages[sensor]]
         kinds = {type(message).__name__ for _, message in recording.messages[sensor]}
         strange = sum(frame not in robot.frames[name] for frame in taken)

@@ -28,6 +28,7 @@ def write(folder):
         pictures = [message.data for _, _, _, message in pictures][::EVERY]
     cameras = {
         "jpeg": (pictures, "MJPG", 640, 480),
+        "jpeg_too": (pictures, "MJPG", 640, 480),
         "depth": ([depth_frame(n) for n in range(len(pictures))], "Z16 ", DEPTH_WIDTH_PX, DEPTH_HEIGHT_PX),
     }
     for name, (frames, fourcc, width_px, height_px) in cameras.items():
