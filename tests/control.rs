@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
-use perceptd::publish::{BrokerAddress, Heard, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAddress, Heard, HeardEmbedding, Subscriber, SubscriberSettings};
 use perceptd::recording::Recording;
 use perceptd::time::now;
 
@@ -418,6 +418,114 @@ async fn a_recording_by_command_outlives_a_kill() {
     let last = recording.samples().flatten().map(|sample| sample.arrived_at).max().unwrap();
     let lost_secs = killed_at.nanos_since(last) as f64 / 1e9;
     assert!((0.0..1.5).contains(&lost_secs), "{lost_secs} s are lost");
+}
+
+/// A program that writes 16-bit sound at 48 kHz at its pace: no tenth of a second is like another.
+const SOUND: &str = "
+import random, struct, sys, time
+rng, began, n = random.Random(3), time.monotonic(), 0
+while True:
+    n += 1
+    sys.stdout.buffer.write(struct.pack('<4800h', *(rng.randrange(-9000, 9000) for _ in range(4800))))
+    sys.stdout.buffer.flush()
+    time.sleep(max(0.0, began + n / 10 - time.monotonic()))
+";
+
+/// A program that writes 16-bit frames of 32x24 twelve times a second, each unlike the last.
+const PLANES: &str = "
+import struct, sys, time
+n = 0
+while True:
+    n += 1
+    sys.stdout.buffer.write(struct.pack('<768H', *(28000 + (x * x + 37 * n * x) % 3000 for x in range(768))))
+    sys.stdout.buffer.flush()
+    time.sleep(1 / 12)
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_from_mid_run_replays_to_the_live_vectors() {
+    let scripts = tempfile::tempdir().unwrap();
+    let path = |name: &str| scripts.path().join(name).display().to_string();
+    std::fs::write(path("sound.py"), SOUND).unwrap();
+    std::fs::write(path("planes.py"), PLANES).unwrap();
+    std::fs::create_dir(path("pictures")).unwrap();
+    for n in 0..7u8 {
+        let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8 * n, y as u8 * 5, 30 * n]));
+        picture.save(path(&format!("pictures/{n}.png"))).unwrap();
+    }
+    let more = format!(
+        "[sensors.eye]\ndriver = 'folder'\npath = '{}'\nloop = true\nhop_secs = 0.25\n\
+         [sensors.mic]\ndriver = 'command'\ncommand = ['python3', '{}']\noutput = 's16le'\nsample_rate_hz = 48000\nhop_secs = 0.25\n\
+         [sensors.heat]\ndriver = 'command'\ncommand = ['python3', '{}']\noutput = 'y16'\nwidth_px = 32\nheight_px = 24\nhop_secs = 0.25\n",
+        path("pictures"),
+        path("sound.py"),
+        path("planes.py"),
+    );
+    let rover = Rover::beside("rover", Arc::new(Mosquitto::start()), &more);
+    let live: Arc<Mutex<Vec<HeardEmbedding>>> = Arc::default();
+    let (kept, mut ear) = (Arc::clone(&live), ear(rover.broker.address()));
+    tokio::spawn(async move {
+        while Arc::strong_count(&kept) > 1 {
+            if let Heard::Embedding(embedding) = ear.next().await {
+                kept.lock().unwrap().push(embedding);
+            }
+        }
+    });
+    // It runs for longer than the longest window, so that what came before the recording could be in the first ones.
+    soon(async {
+        while ["a", "b", "eye", "heat", "mic"]
+            .iter()
+            .any(|sensor| live.lock().unwrap().iter().filter(|heard| heard.sensor == *sensor).count() < 8)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let file = tokio::task::block_in_place(|| rover.commands(&["--record", "9", "--wait"])).trim().to_owned();
+
+    let recording = Recording::open(Path::new(&file)).unwrap();
+    let mut inside: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for sample in recording.samples().map(Result::unwrap) {
+        let captured = sample.captured_at.nanos();
+        inside.entry(sample.sensor.to_string()).or_insert((captured, captured)).1 = captured;
+    }
+    let out = rover.folder.path().join("replayed.jsonl");
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_perceptd"));
+    replay.args(["replay", &file, "--out"]).arg(&out).arg("--config").arg(rover.config());
+    let told = replay.output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let replayed = std::fs::read_to_string(out).unwrap();
+    let replayed: BTreeMap<(String, u64), serde_json::Value> = replayed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|said| said["heard"] == "embedding")
+        .map(|said| ((said["sensor"].as_str().unwrap().to_owned(), said["window_index"].as_u64().unwrap()), said))
+        .collect();
+    let mut same: BTreeMap<&str, usize> = BTreeMap::new();
+    let live = live.lock().unwrap();
+    for heard in live.iter() {
+        let hop_nanos = if matches!(&*heard.sensor, "a" | "b") { 1_000_000_000 } else { 250_000_000 };
+        let (first, last) = inside[&heard.sensor];
+        let start = heard.window_index as i64 * hop_nanos;
+        // The last tenth of a second may still be in the resampler's filter.
+        if start < first || heard.end_mono_nanos.max(start + hop_nanos) + 100_000_000 > last {
+            continue;
+        }
+        let again = &replayed[&(heard.sensor.clone(), heard.window_index)];
+        // By way of text, as the other: every single-precision number has its own.
+        let text = serde_json::to_string(&Heard::Embedding(heard.clone())).unwrap();
+        let mut wanted: serde_json::Value = serde_json::from_str(&text).unwrap();
+        // The replay is another run, and counts its messages from 1.
+        for key in ["boot_id", "seq"] {
+            wanted[key] = again[key].clone();
+        }
+        assert_eq!(*again, wanted);
+        *same.entry(&heard.sensor).or_default() += 1;
+    }
+    // A window of motion is 5 s long, one of sound 2 s.
+    for (sensor, least) in [("a", 2), ("b", 2), ("eye", 25), ("heat", 25), ("mic", 18)] {
+        assert!(same.get(sensor).is_some_and(|count| *count >= least), "{sensor}: {same:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

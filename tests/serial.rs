@@ -137,7 +137,8 @@ async fn motion_on_ptys_and_over_udp_is_embedded_lost_and_found() {
         Heard::Health(health) => health.sensors.into_iter().find(|sensor| sensor.sensor == "sketch"),
         _ => None,
     };
-    hear(&mut ears, "the loss", |heard| state(heard).filter(|sensor| sensor.state == "lost")).await;
+    let lost = hear(&mut ears, "the loss", |heard| state(heard).filter(|sensor| sensor.state == "lost")).await;
+    assert!(lost.reason.contains("is gone (pulled out"), "{}", lost.reason);
     // The others go on, and the lost one comes back.
     let before = hear(&mut ears, "the autopilot", |heard| embedding_of(heard, "autopilot")).await;
     *devices.sketch.lock().unwrap() = Some(plug(&sketch));

@@ -51,7 +51,8 @@ pub(super) enum WindowChange {
     Remove(SensorId),
     /// Ticks come this often.
     Tick(i64),
-    /// Every sample goes here too, until nobody takes it any more.
+    /// Every sample goes here too, until nobody takes it any more. Windows that lie wholly in it are then made of nothing else, so
+    /// that a replay of it gives the same.
     Tap(Sender<Sample>),
 }
 
@@ -70,13 +71,18 @@ impl WindowLoop {
             while let Received::Item(change) = changes.recv(Duration::ZERO) {
                 self.change(change, &mut next_tick, &mut tap);
             }
-            let received = input.recv(TURN);
-            let time = match (&received, self.pace) {
+            let mut received = input.recv(TURN);
+            let time = match (&mut received, self.pace) {
                 (Received::Closed, _) => {
                     self.finish(output);
                     return;
                 }
-                (_, Pace::Live) => now(),
+                (Received::TimedOut, Pace::Live) => now(),
+                // Also what is recorded says when windows were closed over a sample that waited.
+                (Received::Item(sample), Pace::Live) => {
+                    sample.arrived_at = now();
+                    sample.arrived_at
+                }
                 (Received::Item(sample), Pace::Recorded) => sample.arrived_at,
                 (Received::TimedOut, Pace::Recorded) => continue,
             };
@@ -101,7 +107,10 @@ impl WindowLoop {
             WindowChange::Put(sensor, windower) => drop(self.windowers.insert(sensor, windower)),
             WindowChange::Remove(sensor) => drop(self.windowers.remove(&sensor)),
             WindowChange::Tick(nanos) => (self.tick_nanos, *next_tick) = (nanos, None),
-            WindowChange::Tap(new) => *tap = Some(new),
+            WindowChange::Tap(new) => {
+                self.windowers.values_mut().for_each(Windower::begin_anew);
+                *tap = Some(new);
+            }
         }
     }
 

@@ -20,11 +20,16 @@ pub(super) fn holder_of(device: &Path) -> Option<String> {
     None
 }
 
-/// `busy: NAME (process N) holds it`, or that nobody can be seen.
+/// `busy: NAME (process N) holds it`, or how to find out: the shipped unit sees no other user's processes. `device` is empty where it is
+/// not known as a file.
 pub(super) fn busy(device: &Path) -> String {
     match holder_of(device) {
         Some(holder) => format!("busy: {holder} holds it"),
-        None => "busy: another program holds it".to_owned(),
+        None if device.as_os_str().is_empty() => "busy: another program holds it".to_owned(),
+        None => format!(
+            "busy: another program holds it, which perceptd may not see: `fuser -v {}` as root names it",
+            device.display()
+        ),
     }
 }
 
@@ -37,7 +42,10 @@ mod tests {
     #[test]
     fn the_holder_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(busy(file.path()), "busy: another program holds it");
+        let told = busy(file.path());
+        let way = format!("`fuser -v {}` as root", file.path().display());
+        assert!(told.starts_with("busy: another program holds it") && told.contains(&way), "{told}");
+        assert_eq!(busy(Path::new("")), "busy: another program holds it");
         let held = file.reopen().unwrap();
         let mut holder =
             Command::new("sleep").arg("60").stdin(held).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -458,4 +458,51 @@ proptest! {
             prop_assert!(indices.windows(2).all(|pair| pair[1] > pair[0]));
         }
     }
+
+    /// A windower that begins anew in mid-run gives what one gives that saw nothing before, to the bit, from the first window that
+    /// lies wholly in what came since; and the windows are the ones that would have come anyway.
+    #[test]
+    fn what_begins_anew_is_as_new(
+        modality in prop::sample::select(vec![Modality::Audio, Modality::Image, Modality::Imu]),
+        rate_hz in prop::sample::select(vec![16_000u32, 48_000, 44_100]),
+        ppm in -100.0f64..100.0, lost in prop::collection::vec(0usize..600, 0..4), anew in prop::collection::vec(50usize..250, 1..4),
+    ) {
+        let kept: Vec<usize> = (0..600).filter(|n| !lost.contains(n)).collect();
+        let samples: Vec<Sample> = kept.iter().map(|n| {
+            let t = 3.3 + *n as f64 * 0.02 * (1.0 - ppm * 1e-6);
+            let arrived = t + 0.021 + (n * 7919 % 13) as f64 * 0.001;
+            match modality {
+                Modality::Audio => {
+                    let values = rate_hz as usize / 50;
+                    let values = (0..values).map(|i| (((n * values + i) * 7919) % 1000) as f32 / 1000.0 - 0.5);
+                    sound(t, arrived, rate_hz, values.collect())
+                }
+                Modality::Imu => Sample { arrived_at: at(arrived), seq: *n as u64, ..motion(&[t, t + 0.01]) },
+                _ => frame(t, arrived, *n as u64),
+            }
+        }).collect();
+        let (mut renewed, mut as_it_was) = (windower(modality), windower(modality));
+        let (mut given, mut wanted) = (Vec::new(), Vec::new());
+        for (n, sample) in samples.iter().enumerate() {
+            if anew.contains(&n) { renewed.begin_anew(); }
+            // Time also passes between two samples.
+            given.extend(renewed.advance(sample.arrived_at.shifted(-1_000_000)));
+            given.extend(renewed.push(sample));
+            wanted.extend(as_it_was.push(sample));
+        }
+        given.extend(renewed.finish());
+        wanted.extend(as_it_was.finish());
+        prop_assert_eq!(indices(&given), indices(&wanted));
+        let hop_secs = if modality == Modality::Image { 0.2 } else { 0.5 };
+        let from = *anew.iter().max().unwrap();
+        let mut replayed = windower(modality);
+        let mut again: Vec<Cut> = samples.iter().skip(from).flat_map(|sample| replayed.push(sample)).collect();
+        again.extend(replayed.finish());
+        let whole = |cuts: &[Cut]| -> Vec<Window> {
+            let all = windows(cuts).into_iter().cloned();
+            all.filter(|window| at(window.index as f64 * hop_secs) > samples[from].captured_at).collect()
+        };
+        prop_assert!(whole(&given).len() >= 2, "{:?}", indices(&given));
+        prop_assert!(whole(&given) == whole(&again));
+    }
 }

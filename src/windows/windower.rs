@@ -59,6 +59,30 @@ pub struct Windower {
     source: Box<dyn Source + Send>,
     now: MonoTime,
     next: i64,
+    successor: Option<Box<Successor>>,
+}
+
+/// A windower that saw nothing of what came before it, and takes over with the first window that lies wholly in what it saw.
+struct Successor {
+    windower: Windower,
+    /// Start of what it saw; none before its first data.
+    begin: Option<MonoTime>,
+    /// What it cut and the windower before it will not.
+    held: Vec<Cut>,
+}
+
+impl Successor {
+    fn take(&mut self, cuts: Vec<Cut>) {
+        let Some(begin) = self.begin else { return };
+        let grid = self.windower.grid;
+        let own = cuts.into_iter().filter(|cut| match cut {
+            Cut::Window(window) => grid.cell(i64::try_from(window.index).unwrap_or(i64::MAX)).start >= begin,
+            Cut::Dropped(reason) => *reason == DropReason::TooIncomplete,
+            // Both windowers see it; the older one tells it.
+            Cut::Gap => false,
+        });
+        self.held.extend(own);
+    }
 }
 
 impl Windower {
@@ -68,32 +92,85 @@ impl Windower {
     /// When a length, hop or rate is not a number that a grid can have.
     pub fn new(settings: WindowSettings) -> Result<Self, WindowsError> {
         let grid = checked_grid(&settings).map_err(|why| WindowsError { sensor: settings.sensor.clone(), why })?;
+        Ok(Self::on(grid, settings))
+    }
+
+    fn on(grid: Grid, settings: WindowSettings) -> Self {
         let source: Box<dyn Source + Send> = match settings.modality {
             Modality::Audio => Box::new(AudioSource::new(grid, settings.rate_hz as u32)),
             Modality::Imu => Box::new(ImuSource::new(grid, settings.rate_hz)),
             _ => Box::new(FrameSource::new(grid)),
         };
-        Ok(Self { settings, grid, source, now: MonoTime::from_nanos(i64::MIN), next: 0 })
+        Self { settings, grid, source, now: MonoTime::from_nanos(i64::MIN), next: 0, successor: None }
+    }
+
+    /// From the first window that lies wholly in what comes from now on, gives what a new windower gives: nothing from before is in
+    /// them, not even in a filter or an estimate. No window is lost or given twice over it.
+    pub fn begin_anew(&mut self) {
+        match &mut self.successor {
+            // What has seen nothing yet is as new as can be.
+            Some(successor) if successor.begin.is_none() => {}
+            Some(successor) => successor.windower.begin_anew(),
+            None => {
+                let windower = Self::on(self.grid, self.settings.clone());
+                self.successor = Some(Box::new(Successor { windower, begin: None, held: Vec::new() }));
+            }
+        }
     }
 
     /// Takes one sample. Time is its arrival: windows that were due before it are given out first, without it.
     pub fn push(&mut self, sample: &Sample) -> Vec<Cut> {
-        let mut out = self.advance(sample.arrived_at);
+        if let Some(successor) = &mut self.successor {
+            let cuts = successor.windower.push(sample);
+            successor.begin = successor.begin.or_else(|| successor.windower.source.earliest_from(MonoTime::default()));
+            successor.take(cuts);
+        }
+        let mut out = self.pass(sample.arrived_at);
         if let Some(reason) = self.refusal(sample) {
             out.push(Cut::Dropped(reason));
-            return out;
+        } else {
+            self.source.insert(sample, self.grid.cell(self.next).start, &mut out);
+            self.drain(&mut out);
         }
-        self.source.insert(sample, self.grid.cell(self.next).start, &mut out);
-        self.drain(&mut out);
+        self.hand_over(&mut out);
         out
     }
 
     /// Time passed without a sample. A clock that goes back changes nothing.
     pub fn advance(&mut self, now: MonoTime) -> Vec<Cut> {
+        if let Some(successor) = &mut self.successor {
+            let cuts = successor.windower.advance(now);
+            successor.take(cuts);
+        }
+        let mut out = self.pass(now);
+        self.hand_over(&mut out);
+        out
+    }
+
+    fn pass(&mut self, now: MonoTime) -> Vec<Cut> {
         self.now = self.now.max(now.min(LAST_STAMP));
         let mut out = Vec::new();
         self.drain(&mut out);
         out
+    }
+
+    /// Whether the next window is the successor's.
+    fn is_succeeded(&self) -> bool {
+        let begin = self.successor.as_ref().and_then(|successor| successor.begin);
+        begin.is_some_and(|begin| self.grid.cell(self.next).start >= begin)
+    }
+
+    /// Once both are past what the older one still gives.
+    fn hand_over(&mut self, out: &mut Vec<Cut>) {
+        let is_ready = |successor: &mut Box<Successor>| {
+            successor.begin.is_some_and(|begin| {
+                [self.next, successor.windower.next].iter().all(|next| self.grid.cell(*next).start >= begin)
+            })
+        };
+        if let Some(successor) = self.successor.take_if(is_ready) {
+            out.extend(successor.held);
+            *self = successor.windower;
+        }
     }
 
     /// No sample will come any more: what is still open is given out as far as it is there.
@@ -131,6 +208,9 @@ impl Windower {
                 self.grid.hop_of(earliest).unwrap_or(0)
             });
             let cell = self.grid.cell(self.next);
+            if self.is_succeeded() {
+                return;
+            }
             if !self.source.reaches(cell.end) && !self.grid.is_late(self.next, self.now) {
                 return;
             }

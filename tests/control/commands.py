@@ -69,10 +69,10 @@ class Asker:
         payload = body if isinstance(body, bytes) else body.SerializeToString()
         self.client.publish(f"{self.root}cmd/{name}", payload, qos=1, retain=retain, properties=properties).wait_for_publish(20)
 
-    def answers(self, command_id, count=1):
+    def answers(self, command_id, count=1, secs=30):
         """The replies to a command, once there are so many."""
         with self.news:
-            self.news.wait_for(lambda: len(self.replies.get(command_id, [])) >= count, 30)
+            self.news.wait_for(lambda: len(self.replies.get(command_id, [])) >= count, secs)
             return [
                 {"state": reply.state, "what": reply.what, "result": reply.WhichOneof("result")}
                 for reply in self.replies.get(command_id, [])
@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--root", required=True)
     parser.add_argument("--sensor", help="one to restart")
     parser.add_argument("--record", type=float, metavar="SECS", help="begin a recording of this length, and do not wait for its end")
+    parser.add_argument("--wait", action="store_true", help="wait for the recording's end all the same, and print the file's path, or nothing if samples were lost")
     parser.add_argument("--snapshot", action="store_true", help="print the thumbnails of the sensors that have one")
     args = parser.parse_args()
     out = {}
@@ -124,6 +125,11 @@ def main():
         record = lambda name, secs: command.Command(id=name, record=command.RecordCommand(duration_secs=secs))
         if args.record:
             asker.send("record", record("record", args.record))
+            if args.wait:
+                answer = asker.answers("record", secs=args.record + 60)[0]
+                assert answer["state"] == command.COMMAND_STATE_DONE, answer
+                # A disk that was too slow costs samples, which is told.
+                print("" if "lost" in answer["what"] else asker.replies["record"][0].record.file)
             return
         if args.snapshot:
             print(json.dumps(thumbnails(asker, command)))

@@ -12,6 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 
+import frames  # noqa: E402
 from harness.devices import gy_mcu90640, witmotion  # noqa: E402
 from harness.ear import Ear  # noqa: E402
 from harness.waiting import Failed, wait_for  # noqa: E402
@@ -35,6 +36,9 @@ class Robot:
 
     def __init__(self, machine, sensors):
         self.machine, self.sensors = machine, sensors
+        self.share = machine.share
+        # What the cameras of v4l2loopback see, by their names.
+        self.frames = frames.write(os.path.join(self.share, "frames"))
         self.summary = {"failed": None}
         self.ear = self.imu = self.heat = None
 
@@ -54,7 +58,7 @@ class Robot:
         """Cameras, sound card and USB adapter go in, under a perceptd that runs; with them come their kernel modules."""
         mark = self.ear.mark()
         self.machine.plug_imu()
-        self.machine.sh("/host/plug", 300)
+        self.machine.sh("/host/plug", 600)
         self.ear.await_embeddings(self.sensors, mark, BACK_SECS)
         for sensor in self.sensors:
             self.ear.await_sensor(sensor, ["ok"], mark, 60)
@@ -139,9 +143,10 @@ def share(folder, binary, config):
     os.makedirs(os.path.join(folder, "models"))
     shutil.copy(binary, os.path.join(folder, "perceptd"))
     shutil.copytree(os.path.join(ROOT, "models", "tiny"), os.path.join(folder, "models", "tiny"))
-    shutil.copy(os.path.join(ROOT, "systemd", "perceptd.service"), folder)
+    for name in ("perceptd.service", "buffered-iio.conf", "60-perceptd-iio.rules"):
+        shutil.copy(os.path.join(ROOT, "systemd", name), folder)
     shutil.copy(os.path.join(ROOT, "tests", "golden", "chirp.wav"), folder)
-    for name in ("install", "plug", "odd.toml", "slow.conf", "sound.service", "90-vivid.rules"):
+    for name in ("install", "plug", "feed", "odd.toml", "slow.conf", "sound.service", "feed@.service", "90-cameras.rules"):
         shutil.copy(os.path.join(HERE, "guest", name), folder)
     shutil.copy(os.path.join(HERE, "guest", config), os.path.join(folder, "perceptd.toml"))
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType};
+use nokhwa::Camera;
+use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution};
 
 use crate::media::{CameraFrame, PixelFormat};
 use crate::modality::SensorId;
@@ -75,6 +76,20 @@ fn read(index: u32, size: (u32, u32), rate: u32, output: &SyncSender<Result<Fram
     }
 }
 
+/// The camera in the first layout that it offers at this size: "closest" of nokhwa is within one layout.
+fn open(index: u32, (width, height): (u32, u32), rate: u32) -> Result<Camera, String> {
+    let mut why = None;
+    for layout in LAYOUTS {
+        let wanted = RequestedFormatType::Closest(CameraFormat::new_from(width, height, layout, rate));
+        match Camera::new(CameraIndex::Index(index), RequestedFormat::with_formats(wanted, &LAYOUTS)) {
+            Ok(camera) if camera.resolution() == Resolution::new(width, height) => return Ok(camera),
+            Ok(camera) => why = Some(format!("no {width}x{height}; the closest is {}", camera.resolution())),
+            Err(error) => why = why.or_else(|| Some(error.to_string())),
+        }
+    }
+    Err(why.unwrap_or_default())
+}
+
 fn frames(
     index: u32,
     (width, height): (u32, u32),
@@ -82,13 +97,7 @@ fn frames(
     stop: &AtomicBool,
     mut give: impl FnMut(Frame) -> bool,
 ) -> Result<(), String> {
-    let wanted = CameraFormat::new_from(width, height, FrameFormat::YUYV, rate);
-    let request = RequestedFormat::with_formats(RequestedFormatType::Closest(wanted), &LAYOUTS);
-    let mut camera = nokhwa::Camera::new(CameraIndex::Index(index), request).map_err(|error| error.to_string())?;
-    let got = camera.resolution();
-    if (got.width(), got.height()) != (width, height) {
-        return Err(format!("no {width}x{height}; the closest is {got}"));
-    }
+    let mut camera = open(index, (width, height), rate)?;
     camera.open_stream().map_err(|error| error.to_string())?;
     for seq in 0.. {
         if stop.load(Ordering::Relaxed) {

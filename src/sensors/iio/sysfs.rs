@@ -1,7 +1,7 @@
 //! A device as sysfs shows it, and its channels read one by one.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -114,7 +114,14 @@ impl Device {
         let path = self.folder.join(file);
         let written = OpenOptions::new().write(true).truncate(true).open(&path);
         let written = written.and_then(|mut opened| opened.write_all(text.as_bytes()));
-        written.map_err(|error| self.lost(format!("cannot write {text} to {}: {error}", path.display())))
+        written.map_err(|error| {
+            let way = if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+                "; as a service, `buffered` needs buffered-iio.conf and 60-perceptd-iio.rules (see docs/sensors.md): leave it out to poll"
+            } else {
+                ""
+            };
+            self.lost(format!("cannot write {text} to {}: {error}{way}", path.display()))
+        })
     }
 
     /// Asks for a rate; devices that have none of their own, or only certain ones, run as they do.

@@ -1,6 +1,6 @@
 //! A serial port.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use serialport::SerialPort;
@@ -11,6 +11,11 @@ use crate::time::now;
 
 /// Bytes that one read takes at most: more than any packet.
 const READ_BYTES: usize = 4096;
+
+/// errno of a device whose driver has let go of it.
+const EIO: i32 = 5;
+const ENXIO: i32 = 6;
+const ENODEV: i32 = 19;
 
 /// An open port.
 pub(in crate::sensors) struct SerialLine {
@@ -32,27 +37,37 @@ impl SerialLine {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
         Ok(Self { device: device.clone(), port, buffer, clock: ByteClock::of_baud(*baud) })
     }
+
+    /// Why an open port failed, in words: an adapter that was pulled out reads as ended, or as a pipe that broke.
+    fn lost(&self, error: &Error) -> SensorError {
+        let is_gone =
+            error.kind() == ErrorKind::BrokenPipe || matches!(error.raw_os_error(), Some(EIO | ENXIO | ENODEV));
+        if is_gone {
+            lost(&self.device, "the device is gone (pulled out, or its driver let go of it); it is looked for again")
+        } else {
+            lost(&self.device, error)
+        }
+    }
 }
 
 impl ByteLine for SerialLine {
     fn read(&mut self, timeout: Duration) -> Result<&[u8], SensorError> {
         self.port.set_timeout(timeout).map_err(|error| lost(&self.device, error))?;
         match self.port.read(&mut self.buffer) {
-            // An adapter that was pulled out reads as ended (tokio-serial shows it as 0 bytes for ever, serialport as BrokenPipe).
-            Ok(0) => Err(lost(&self.device, "the line was closed")),
+            Ok(0) => Err(self.lost(&ErrorKind::BrokenPipe.into())),
             Ok(n) => {
                 self.clock.arrived(n as u64, now());
                 Ok(self.buffer.get(..n).unwrap_or_default())
             }
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(&[]),
-            Err(error) => Err(lost(&self.device, error)),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SensorError> {
         match self.port.write_all(bytes) {
             // An end that does not read (a pty nobody drains) may still speak.
-            Err(error) if error.kind() != ErrorKind::TimedOut => Err(lost(&self.device, error)),
+            Err(error) if error.kind() != ErrorKind::TimedOut => Err(self.lost(&error)),
             _ => Ok(()),
         }
     }
