@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
-use perceptd::publish::{BrokerAddress, Heard, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, BrokerAddress, Heard, Subscriber, SubscriberSettings};
 use perceptd::recording::Recording;
 use perceptd::time::now;
 
@@ -156,7 +156,7 @@ impl Drop for Rover {
 
 fn ear(broker: BrokerAddress) -> Subscriber {
     let filter = "perceptd/v1/default/rover/#".to_owned();
-    Subscriber::new(SubscriberSettings { broker, credentials: None, filter })
+    Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker), filter })
 }
 
 /// Every embedding's place on its sensor's grid, by sensor, as they came.

@@ -364,7 +364,7 @@ async fn events_outlive_perceptd_where_there_is_a_state_folder() {
 async fn mqtt_3_1_1_carries_it_too() {
     let mosquitto = Mosquitto::start();
     let mut ear = Ear::connected(mosquitto.address()).await;
-    let robot = Robot::start(mosquitto.address(), |settings| settings.version = Some(MqttVersion::V311));
+    let robot = Robot::start(mosquitto.address(), |settings| settings.broker.version = Some(MqttVersion::V311));
     robot.say_embedding("front", 7);
     robot.publisher.event(&event(1, 1, "dog")).unwrap();
     robot.publisher.event(&event(1, 2, "dog")).unwrap();

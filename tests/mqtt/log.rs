@@ -36,7 +36,7 @@ impl Log {
 
     pub(crate) fn lines_about(&self, broker: &BrokerAddress) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let name = format!("{}:{}", broker.host, broker.port);
+        let name = broker.to_string();
         text.lines().filter(|line| line.contains(&name)).map(ToOwned::to_owned).collect()
     }
 }
