@@ -358,7 +358,7 @@ impl Control {
             at: now(),
             ledger,
             faults: &self.transaction.faults(),
-            in_force_json: &self.remote.file.json_with(&changes, self.settings.remote.winner),
+            in_force_json: &self.remote.file.json_with(&changes),
             file: &self.remote.file.path().display().to_string(),
         });
     }
