@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends commands and wishes to a perceptd, right ones and wrong ones, and prints what came back as one JSON object.
 
-With `--record` or `--snapshot` it sends that one command alone.
+With `--record`, `--snapshot` or `--retain` it sends that one command alone.
 """
 
 import argparse
@@ -115,6 +115,7 @@ def main():
     parser.add_argument("--sensor", help="one to restart")
     parser.add_argument("--record", type=float, metavar="SECS", help="begin a recording of this length, and do not wait for its end")
     parser.add_argument("--snapshot", action="store_true", help="print the thumbnails of the sensors that have one")
+    parser.add_argument("--retain", metavar="ID", help="retain a command of this id to record for a second, which says all in its payload")
     args = parser.parse_args()
     out = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -124,6 +125,12 @@ def main():
         record = lambda name, secs: command.Command(id=name, record=command.RecordCommand(duration_secs=secs))
         if args.record:
             asker.send("record", record("record", args.record))
+            return
+        if args.retain:
+            body = record(args.retain, 1)
+            body.expires_at_unix_nanos = time.time_ns() + 600_000_000_000
+            body.response_topic = f"{args.root}reply/{args.retain}"
+            asker.send("record", body, to=None, expiry=None, retain=True)
             return
         if args.snapshot:
             print(json.dumps(thumbnails(asker, command)))
