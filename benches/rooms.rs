@@ -33,7 +33,11 @@ impl Demo {
         let settings = Settings::open(Path::new(DEMO)).expect("the demo's config must be right");
         let mut encoders = Encoders::open(&settings.pack, &Modality::ALL).expect("the pack must be readable");
         let bank = Bank::new(encoders.bank().expect("the bank must be readable"));
-        let prompts = settings.prompts.iter().map(|p| enrol(p, &mut encoders, &bank).expect("enrols")).collect();
+        let prompts = settings
+            .prompts
+            .iter()
+            .map(|p| enrol(p, &bank, |part| part.embed(&mut encoders)).expect("enrols"))
+            .collect();
         let SourceSettings::Replay(replay) = &settings.source else { panic!("the demo replays") };
         let recording = Recording::open(&replay.recording).expect("the recording must be readable");
         let samples = recording.samples().map(|sample| sample.expect("whole")).collect();

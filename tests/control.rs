@@ -1,6 +1,10 @@
 //! Configuration, prompts and commands by topic: `perceptd run` with two IMUs on pseudo-terminals, a real mosquitto, `perceptd config` and
 //! `perceptd prompt` as a person calls them, and a Python client that shares no code with perceptd.
 
+mod embedder;
+mod once;
+mod winner;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
-use perceptd::publish::{BrokerAddress, Heard, HeardEmbedding, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, BrokerAddress, Heard, HeardEmbedding, Subscriber, SubscriberSettings};
 use perceptd::recording::Recording;
 use perceptd::time::now;
 
@@ -64,6 +68,13 @@ impl Rover {
 
     /// One at this broker, with these lines in its config.
     fn beside(name: &'static str, broker: Arc<Mosquitto>, more: &str) -> Self {
+        let mut rover = Self::at_rest(name, broker, more);
+        rover.run();
+        rover
+    }
+
+    /// The same, not started yet.
+    fn at_rest(name: &'static str, broker: Arc<Mosquitto>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["a", "b"].map(|name| folder.path().join(format!("tty-{name}")));
         let imus = Imus::start(&paths);
@@ -77,9 +88,14 @@ impl Rover {
             paths[1].display()
         );
         std::fs::write(folder.path().join("perceptd.toml"), text).unwrap();
-        let mut rover = Self { name, broker, folder, _imus: imus, daemon: None };
-        rover.run();
-        rover
+        Self { name, broker, folder, _imus: imus, daemon: None }
+    }
+
+    /// Changes the config file, which is read at the next start.
+    fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "no `{from}` in {text}");
+        std::fs::write(self.config(), text.replace(from, to)).unwrap();
     }
 
     fn config(&self) -> PathBuf {
@@ -111,6 +127,10 @@ impl Rover {
         let mut daemon = self.daemon.take().unwrap();
         assert!(Command::new("kill").args([signal, &daemon.id().to_string()]).status().unwrap().success());
         daemon.wait().unwrap();
+    }
+
+    fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     fn log(&self) -> String {
@@ -156,7 +176,7 @@ impl Drop for Rover {
 
 fn ear(broker: BrokerAddress) -> Subscriber {
     let filter = "perceptd/v1/default/rover/#".to_owned();
-    Subscriber::new(SubscriberSettings { broker, credentials: None, filter })
+    Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker), filter })
 }
 
 /// Every embedding's place on its sensor's grid, by sensor, as they came.
@@ -223,9 +243,12 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     let silence = rover.folder.path().join("silence.wav");
     std::fs::write(&silence, silent_wav()).unwrap();
     let silence = format!("audio:{}", silence.display());
+    let began = now();
     rover.expect(&["prompt", "add", "hush", &silence, "--in", "imu"], 1, &["cannot look for hush:", "silent"]);
-    let added = ["prompt", "add", "thud", "audio:tests/golden/chirp.wav", "0.5*text:a knock", "--in", "imu"];
-    rover.expect(&added, 0, &["looks for thud: audio of ", "0.5·text:a knock"]);
+    assert!(now() < began + Duration::from_secs(10), "it took too long");
+    let parts = ["audio:tests/golden/chirp.wav", "0.5*text:a knock", "0.2*image:tests/golden/wide.png"];
+    let added = [&["prompt", "add", "thud"], &parts[..], &["--negative", "text:rain", "--in", "imu"]].concat();
+    rover.expect(&added, 0, &["looks for thud: audio of ", " + 0.5·text:a knock + 0.2·image of ", "; in imu;"]);
     rover.expect(&["prompt", "add", "knock", "--p-false", "0.2"], 0, &["looks for knock", "p_false 0.2; from topic"]);
     rover.expect(
         &["prompt", "list"],
@@ -243,6 +266,29 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     rover.expect(&["prompt", "remove", "thud"], 0, &["prompt thud is gone"]);
     assert!(!rover.folder.path().join("state/remote/prompts/thud.pb").exists());
     rover.expect(&["config", "get", "--robot", "nobody-*"], 1, &["no robot `nobody-*`", "heard: rover"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_level_is_changed_and_no_sensor_notices() {
+    let rover = Rover::start();
+    let places = places(rover.broker.address());
+    until(&places, "both deliver", |places| places.len() == 2).await;
+    let lines = |words: &str| rover.log().lines().filter(|line| line.contains("DEBUG") && line.contains(words)).count();
+    assert_eq!(lines(""), 0);
+    rover.expect(&["config", "set", "log.level=debug"], 0, &["applied as generation 1"]);
+    soon(async {
+        while lines("embedded sensor=a") == 0 || lines("embedded sensor=b") == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    rover.expect(&["config", "set", "log.level=info"], 0, &["applied as generation 2"]);
+    let (told, seen) = (lines(""), count(&places, "a"));
+    until(&places, "a goes on", |places| places["a"].len() >= seen + 3).await;
+    assert_eq!(lines(""), told, "nothing more at info");
+    for sensor in ["a", "b"] {
+        assert_whole(&places.lock().unwrap()[sensor]);
+    }
 }
 
 /// No place of the grid is missing between the first and the last.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use perceptd::publish::{Heard, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, Heard, Subscriber, SubscriberSettings};
 
 use crate::mqtt::{Mosquitto, listen, soon};
 
@@ -95,7 +95,7 @@ async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
         broker.address().port
     );
     let filter = "perceptd/v1/default/blind/#".to_owned();
-    let mut subscriber = Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, filter });
+    let mut subscriber = Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter });
     let daemon = Daemon::start(&config(folder.path(), &text));
     let lost = soon(async {
         loop {

@@ -7,6 +7,7 @@ mod home_assistant;
 mod log;
 mod mosquitto;
 mod python;
+mod reconnect;
 mod robot;
 mod tls;
 mod transports;
@@ -22,11 +23,12 @@ use perceptd::publish::{
 use perceptd::store::events::StoreSettings;
 use perceptd::telemetry::DropReason;
 
-use gate::Gate;
+pub(crate) use gate::Gate;
+use log::Log;
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use python::listen;
-pub(crate) use robot::soon;
-use robot::{Ear, RawEar, Robot, event, sensor};
+use robot::{Ear, Robot, event, sensor};
+pub(crate) use robot::{RawEar, soon};
 
 /// Says one of everything.
 fn say_everything(robot: &Robot) {
@@ -364,7 +366,7 @@ async fn events_outlive_perceptd_where_there_is_a_state_folder() {
 async fn mqtt_3_1_1_carries_it_too() {
     let mosquitto = Mosquitto::start();
     let mut ear = Ear::connected(mosquitto.address()).await;
-    let robot = Robot::start(mosquitto.address(), |settings| settings.version = Some(MqttVersion::V311));
+    let robot = Robot::start(mosquitto.address(), |settings| settings.broker.version = Some(MqttVersion::V311));
     robot.say_embedding("front", 7);
     robot.publisher.event(&event(1, 1, "dog")).unwrap();
     robot.publisher.event(&event(1, 2, "dog")).unwrap();
@@ -373,6 +375,42 @@ async fn mqtt_3_1_1_carries_it_too() {
     let farewell = robot.stop().await;
     assert_eq!((farewell.undelivered, farewell.said_stopped), (0, true));
     assert_eq!(ear.next_status().await.state, "stopped");
+}
+
+#[tokio::test]
+async fn a_topic_that_the_broker_refuses_is_told_once_and_holds_nothing_up() {
+    let rules = tempfile::NamedTempFile::new().unwrap();
+    let mut text = "topic read #\n".to_owned();
+    for allowed in ["status", "event/dog"] {
+        text += &format!("topic write perceptd/v1/fleet/robot/{allowed}\n");
+    }
+    std::fs::write(rules.path(), text).unwrap();
+    let mosquitto = Mosquitto::with(&format!("allow_anonymous true\nuser root\nacl_file {}\n", rules.path().display()));
+    let mut ear = Ear::connected(mosquitto.address()).await;
+    let log = Log::listen();
+    let robot = Robot::start(mosquitto.address(), |settings| {
+        settings.outbox.retry_every = Duration::from_millis(20);
+        settings.outbox.retry_for = Duration::from_millis(200);
+    });
+    for id in 1..=3 {
+        robot.publisher.event(&event(id, 1, "cat")).unwrap();
+        robot.publisher.event(&event(10 + id, 1, "dog")).unwrap();
+    }
+    for id in 1..=3 {
+        let heard = ear.next_event().await;
+        assert_eq!((heard.prompt.as_str(), heard.id.ends_with(&format!("{:x}", 10 + id))), ("dog", true), "{heard:?}");
+    }
+    soon(async {
+        while robot.publisher.outbox_len() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let counts = robot.publisher.outbox_counts();
+    assert_eq!((counts.delivered, counts.refused), (3, 3), "offered again for a while, and then given up");
+    robot.stop().await;
+    let lines = log.lines_with("refuses what is published on perceptd/v1/fleet/robot/event/cat");
+    assert_eq!(lines.len(), 1, "one line for many refusals: {lines:#?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use perceptd::publish::{Heard, HeardEmbedding, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, Heard, HeardEmbedding, Subscriber, SubscriberSettings};
 use perceptd::sensors::pause_until;
 use perceptd::sensors::wire::*;
 use perceptd::time::now;
@@ -114,7 +114,7 @@ async fn motion_on_ptys_and_over_udp_is_embedded_lost_and_found() {
         sketch.display(),
     );
     let filter = "perceptd/v1/default/wired/#".to_owned();
-    let mut ears = Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, filter });
+    let mut ears = Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter });
     let daemon = Daemon::start(&config(folder.path(), &text));
     // Plugged in late: it is found all the same, and the daemon does not inherit the other ends of its own ports.
     let devices = Devices::start(plug(&autopilot), plug(&sketch), router);

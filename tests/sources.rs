@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use perceptd::media::Picture;
-use perceptd::publish::{Heard, HeardSensor, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
 
 use crate::daemon::{Daemon, config};
 use crate::mqtt::Mosquitto;
@@ -74,7 +74,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 fn listener(broker: &Mosquitto, robot: &str) -> Subscriber {
     let filter = format!("perceptd/v1/default/{robot}/#");
-    Subscriber::new(SubscriberSettings { broker: broker.address(), credentials: None, filter })
+    Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter })
 }
 
 /// Waits until every one of these sensors has been embedded from now on.

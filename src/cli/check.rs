@@ -34,11 +34,8 @@ fn summary(settings: &Settings) -> String {
     };
     let (publish, prompts) = (&settings.publish_without_credentials, settings.prompts.len());
     let broker = &publish.broker;
-    let websocket = publish.websocket_path.as_ref().map_or_else(String::new, |path| format!(", WebSocket {path}"));
-    format!(
-        "{}/{}, {source}, {prompts} prompt(s), broker {}:{}{websocket}",
-        publish.fleet, publish.robot, broker.host, broker.port
-    )
+    let websocket = broker.websocket_path.as_ref().map_or_else(String::new, |path| format!(", WebSocket {path}"));
+    format!("{}/{}, {source}, {prompts} prompt(s), broker {}{websocket}", publish.fleet, publish.robot, broker.address)
 }
 
 #[cfg(test)]

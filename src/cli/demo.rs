@@ -15,7 +15,7 @@ use crate::config::{ReplaySettings, Settings, SourceSettings};
 use crate::daemon;
 use crate::modality::Modality;
 use crate::prompts::PartSource;
-use crate::publish::{ALL_ROBOTS, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
+use crate::publish::{ALL_ROBOTS, BrokerAccess, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
 use crate::recording::Speed;
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::open(&bundled("deploy/bundled/demo.toml"))?;
     let broker = EmbeddedBroker::start(0)?;
-    settings.publish_without_credentials.broker = broker.address();
+    settings.publish_without_credentials.broker.address = broker.address();
     settings.pack = arguments.pack.folder();
     if let SourceSettings::Replay(replay) = &mut settings.source {
         let recording = arguments.recording.unwrap_or_else(|| replay.recording.clone());
@@ -65,7 +65,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    let subscriber = SubscriberSettings { broker: broker.address(), credentials: None, filter: ALL_ROBOTS.to_owned() };
+    let subscriber =
+        SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
     runtime.block_on(watch.run())?;

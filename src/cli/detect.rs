@@ -85,7 +85,7 @@ fn enrolled(
             modalities: vec![Modality::Image],
             p_false: arguments.p_false,
         };
-        Ok((source.to_string(), enrol(&settings, encoders, bank)?))
+        Ok((source.to_string(), enrol(&settings, bank, |part| part.embed(encoders))?))
     };
     arguments.prompts.iter().enumerate().map(one).collect()
 }

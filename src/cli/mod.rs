@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::USUAL_P_FALSE;
+use crate::daemon;
 use crate::modality::{Modality, is_name};
 use crate::prompts::{Part, PartSource, PromptSettings};
 use crate::recording::Speed;
@@ -83,6 +84,16 @@ enum Command {
         /// Files to embed; for text, the words themselves.
         #[arg(required = true)]
         files: Vec<String>,
+    },
+    /// Embed what prompts are made of for a running daemon, which asks on standard input and hears on standard output.
+    #[command(hide = true)]
+    Embedder {
+        /// Folder of the model pack.
+        #[arg(long, value_name = "DIR")]
+        pack: PathBuf,
+        /// The joint space that the pack must have.
+        #[arg(long)]
+        space: String,
     },
     /// Look for a prompt in pictures; prints one JSON line per candidate box.
     Detect {
@@ -146,6 +157,10 @@ impl Cli {
             }
             Command::Embed { modality, pack, files } => {
                 Ok(exit(embed::run(&pack.folder(), modality, &files, &mut out)?))
+            }
+            Command::Embedder { pack, space } => {
+                daemon::embed_for_daemon(&pack, &space, io::stdin().lock(), &mut out)?;
+                Ok(ExitCode::SUCCESS)
             }
             Command::Detect { images, prompt, p_false, pack } => {
                 let arguments = detect::DetectArguments { pack: pack.folder(), images, prompts: prompt, p_false };

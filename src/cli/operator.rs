@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::parse_duration;
 use crate::config::Settings;
 use crate::publish::{
-    BrokerAddress, HeardConfig, HeardPrompt, Operator, OperatorSettings, PublishSettings, Reported, matching,
+    BrokerAccess, BrokerAddress, HeardConfig, HeardPrompt, Operator, OperatorSettings, Reported, matching,
 };
 use crate::time::{MonoTime, now};
 
@@ -60,16 +60,10 @@ impl Robots {
         let fleet = self.fleet.or_else(|| publish.as_ref().map(|publish| publish.fleet.clone()));
         let fleet = fleet.unwrap_or_else(|| "default".to_owned());
         let named = self.broker.as_deref().map(parse_broker).transpose()?;
-        let usual = || Ok(PublishSettings::new(parse_broker("localhost")?, &fleet, &robot));
-        let publish = publish.map_or_else(usual, anyhow::Ok)?;
-        let connect = Operator::connect(OperatorSettings {
-            broker: named.unwrap_or(publish.broker),
-            version: publish.version,
-            websocket_path: publish.websocket_path,
-            tls: publish.tls,
-            credentials: publish.credentials,
-            fleet: fleet.clone(),
-        });
+        let usual = || parse_broker("localhost").map(BrokerAccess::plain);
+        let mut broker = publish.map_or_else(usual, |publish| anyhow::Ok(publish.broker))?;
+        broker.address = named.unwrap_or(broker.address);
+        let connect = Operator::connect(OperatorSettings { broker, fleet: fleet.clone() });
         let mut operator = within(self.timeout, "the broker does not answer", connect).await??;
         let (mut configs, mut prompts) = (BTreeMap::new(), BTreeMap::<String, BTreeMap<_, _>>::new());
         for (from, report) in operator.kept(QUIET).await? {

@@ -9,6 +9,9 @@ use super::{EXIT_USAGE, report, start_logging};
 use crate::config::{ConfigFile, LogLevel};
 use crate::daemon::{self, Remote};
 
+/// The program that runs, also after an update has put another one in its place.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Runs until a signal, or the end of a recording; `log` wins over the config's level.
 pub(super) fn run(config: &Path, log: Option<&str>) -> anyhow::Result<ExitCode> {
     let (file, settings) = match ConfigFile::open(config) {
@@ -24,6 +27,7 @@ pub(super) fn run(config: &Path, log: Option<&str>) -> anyhow::Result<ExitCode> 
         true => tracing::warn!("the log level stays: --log or PERCEPTD_LOG goes before the config's"),
         false => level.set(wanted.name()),
     });
-    daemon::run(&settings, Some(Remote { file, set_log }), &Arc::new(AtomicBool::new(false)))?;
+    let remote = Remote { file, set_log, program: THIS_PROGRAM.into() };
+    daemon::run(&settings, Some(remote), &Arc::new(AtomicBool::new(false)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -78,12 +78,19 @@ impl Overlay {
         leaves
     }
 
-    /// Puts the changes over the file's tree, but for the keys that `keep` wants as they are.
-    pub(super) fn apply(&self, tree: &mut BTreeMap<String, Node>, keep: impl Fn(&Leaf<'_>) -> bool) {
+    /// The changes of the keys that `is_kept` names.
+    pub(super) fn only(&self, is_kept: impl Fn(&Leaf<'_>) -> bool) -> Self {
+        let mut kept = Map::new();
+        for leaf in self.leaves().into_iter().filter(is_kept) {
+            insert(&mut kept, &leaf.path, leaf.value);
+        }
+        Self(kept)
+    }
+
+    /// Puts the changes over the file's tree.
+    pub(super) fn apply(&self, tree: &mut BTreeMap<String, Node>) {
         for leaf in self.leaves() {
-            if !keep(&leaf) {
-                put(tree, &leaf.path, leaf.value);
-            }
+            put(tree, &leaf.path, leaf.value);
         }
     }
 }
@@ -106,6 +113,18 @@ fn add(sum: &mut Map<String, Json>, later: &Map<String, Json>) {
             (Some(Json::Object(old)), Json::Object(new)) => add(old, new),
             _ => {
                 sum.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn insert(map: &mut Map<String, Json>, path: &[&str], value: &Json) {
+    match path {
+        [] => {}
+        [key] => drop(map.insert((*key).to_owned(), value.clone())),
+        [key, below @ ..] => {
+            if let Json::Object(inner) = map.entry(*key).or_insert_with(|| Json::Object(Map::new())) {
+                insert(inner, below, value);
             }
         }
     }
@@ -217,10 +236,17 @@ mod tests {
     fn a_patch_changes_the_tree_as_the_standard_says() {
         let findings = super::super::problem::Findings::default();
         let mut tree = super::super::document::parse("x = 1\n[a]\nb = 1\nc = 'two'\n", &findings);
-        overlay(r#"{"a":{"b":null,"d":[1.5,true]},"x":{"y":"z"}}"#).apply(&mut tree, |_| false);
+        overlay(r#"{"a":{"b":null,"d":[1.5,true]},"x":{"y":"z"}}"#).apply(&mut tree);
         assert_eq!(to_json(&tree).to_string(), r#"{"a":{"c":"two","d":[1.5,true]},"x":{"y":"z"}}"#);
-        overlay(r#"{"a":{"c":5,"e":6}}"#).apply(&mut tree, |leaf| leaf.key() == "a.c");
-        assert_eq!(to_json(&tree)["a"].to_string(), r#"{"c":"two","d":[1.5,true],"e":6}"#);
+    }
+
+    #[test]
+    fn some_changes_can_be_left_out() {
+        let changes = overlay(r#"{"a":{"b":null,"c":{"d":1,"e":{}}},"x":[2]}"#);
+        assert_eq!(changes.only(|_| true), changes);
+        assert_eq!(changes.only(|leaf| leaf.key() != "a.c.d").to_json(), r#"{"a":{"b":null,"c":{"e":{}}},"x":[2]}"#);
+        assert_eq!(changes.only(|leaf| leaf.key() == "x").to_json(), r#"{"x":[2]}"#);
+        assert!(changes.only(|_| false).is_empty());
     }
 
     proptest! {

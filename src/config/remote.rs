@@ -97,22 +97,19 @@ impl ConfigFile {
         if !refused.is_empty() {
             return Err(refused);
         }
-        self.resolved(self.merged(changes, winner), Findings::default())
+        self.resolved(self.merged(changes), Findings::default())
     }
 
-    /// The same, for changes that were in force before: keys that may not be changed any more, for the file says something else by
-    /// now, are passed over.
-    ///
-    /// # Errors
-    /// Every mistake in the whole.
-    pub fn settings_with_kept(&self, changes: &Overlay, winner: Winner) -> Result<Settings, Vec<Problem>> {
-        self.resolved(self.merged(changes, winner), Findings::default())
+    /// Of changes that were in force before, those that may still be made: the file may keep a key for itself by now.
+    #[must_use]
+    pub fn still_allowed(&self, changes: &Overlay, winner: Winner) -> Overlay {
+        changes.only(|leaf| self.refusal(leaf, winner).is_none())
     }
 
     /// The config with `changes` as JSON, as written, without `[mqtt]`, whose user names concern nobody.
     #[must_use]
-    pub fn json_with(&self, changes: &Overlay, winner: Winner) -> String {
-        let mut tree = self.merged(changes, winner);
+    pub fn json_with(&self, changes: &Overlay) -> String {
+        let mut tree = self.merged(changes);
         tree.remove("mqtt");
         overlay::to_json(&tree).to_string()
     }
@@ -120,7 +117,7 @@ impl ConfigFile {
     fn refusal(&self, leaf: &Leaf<'_>, winner: Winner) -> Option<Problem> {
         let what = if !may_change(&leaf.path) {
             "cannot be changed by topic: change it in the config file and restart perceptd"
-        } else if self.keeps(leaf, winner) {
+        } else if winner == Winner::File && overlay::has(&self.tree, &leaf.path) {
             "stands in the config file, which wins ([remote] winner)"
         } else {
             return None;
@@ -128,13 +125,9 @@ impl ConfigFile {
         Some(Problem { line: None, key: leaf.key(), what: what.to_owned() })
     }
 
-    fn keeps(&self, leaf: &Leaf<'_>, winner: Winner) -> bool {
-        winner == Winner::File && overlay::has(&self.tree, &leaf.path)
-    }
-
-    fn merged(&self, changes: &Overlay, winner: Winner) -> BTreeMap<String, Node> {
+    fn merged(&self, changes: &Overlay) -> BTreeMap<String, Node> {
         let mut tree = self.tree.clone();
-        changes.apply(&mut tree, |leaf| !may_change(&leaf.path) || self.keeps(leaf, winner));
+        changes.apply(&mut tree);
         tree
     }
 
@@ -216,14 +209,16 @@ mod tests {
         assert!(with(r#"{"events":{"min_on_secs":0.1}}"#, Winner::File).is_ok());
         let (_folder, file) = file();
         let kept = Overlay::parse(r#"{"log":{"level":"debug"},"events":{"min_on_secs":0.1}}"#).unwrap();
-        let settings = file.settings_with_kept(&kept, Winner::File).unwrap();
+        assert_eq!(file.still_allowed(&kept, Winner::Topic), kept);
+        let allowed = file.still_allowed(&kept, Winner::File);
+        let settings = file.settings_with(&allowed, Winner::File).unwrap();
         assert_eq!((settings.log, settings.events.min_on_secs), (LogLevel::Warn, 0.1));
     }
 
     #[test]
     fn what_is_told_of_the_config_leaves_the_broker_out() {
         let (_folder, file) = file();
-        let json = file.json_with(&Overlay::parse(r#"{"log":{"level":"info"}}"#).unwrap(), Winner::Topic);
+        let json = file.json_with(&Overlay::parse(r#"{"log":{"level":"info"}}"#).unwrap());
         assert!(json.contains(r#""level":"info""#) && !json.contains("mqtt") && !json.contains("username"), "{json}");
     }
 
@@ -237,7 +232,7 @@ mod tests {
             if file.settings_with(&changes, Winner::Topic).is_ok() {
                 prop_assert!(is_remote_key(&path.join(".")));
             }
-            prop_assert_eq!(file.settings_with_kept(&changes, Winner::Topic).is_ok() || is_remote_key(&path.join(".")), true);
+            prop_assert_eq!(file.still_allowed(&changes, Winner::Topic).is_empty(), !is_remote_key(&path.join(".")));
         }
     }
 }

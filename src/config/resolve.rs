@@ -108,11 +108,11 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettin
     let mut publish = PublishSettings::new(broker, fleet, robot);
     let versions = [MqttVersion::V5, MqttVersion::V311];
     let version = section.word("version", &["auto", MqttVersion::V5.name(), MqttVersion::V311.name()]);
-    publish.version = versions.into_iter().find(|known| Some(known.name()) == version);
-    if websocket_path.is_some() && publish.broker.host.contains('%') {
+    publish.broker.version = versions.into_iter().find(|known| Some(known.name()) == version);
+    if websocket_path.is_some() && publish.broker.address.host.contains('%') {
         section.problem("`websocket_path` does not go with an address that has a zone (`%`)");
     }
-    publish.websocket_path = websocket_path;
+    publish.broker.websocket_path = websocket_path;
     if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {
         publish.keep_alive = Duration::from_secs(secs.into());
     }

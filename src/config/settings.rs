@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::encoders::ModalityFacts;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
-use crate::publish::{BrokerAddress, Credentials, PublishSettings, TlsSettings};
+use crate::publish::{BrokerAccess, BrokerAddress, Credentials, PublishSettings, TlsSettings};
 use crate::recording::{Speed, TopicSettings};
 use crate::sensors::SensorSettings;
 use crate::space::JointSettings;
@@ -85,7 +85,9 @@ impl Settings {
         let store = self
             .state_folder()
             .map(|folder| StoreSettings { sync_within: self.sync_within, ..StoreSettings::new(folder) });
-        Ok(PublishSettings { credentials, tls, store, ..self.publish_without_credentials.clone() })
+        let publish = self.publish_without_credentials.clone();
+        let broker = BrokerAccess { credentials, tls, ..publish.broker };
+        Ok(PublishSettings { broker, store, ..publish })
     }
 
     /// The state folder: the config's, else the one that systemd made for the unit (`StateDirectory=`), else none.

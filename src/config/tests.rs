@@ -314,7 +314,7 @@ fn the_password_is_read_when_it_is_needed() {
     let settings = Settings::from_text(&text, folder.path()).unwrap();
     assert!(matches!(settings.publish(), Err(ConfigError::Secret { .. })));
     std::fs::write(folder.path().join("password"), "secret\n").unwrap();
-    let credentials = settings.publish().unwrap().credentials.unwrap();
+    let credentials = settings.publish().unwrap().broker.credentials.unwrap();
     assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("me", "secret"));
 }
 

@@ -115,14 +115,24 @@ fn rolled_back(generation: u64, digest: String, what: String) -> Answer {
     Answer { generation, digest, state: WishState::RolledBack, faults: vec![Fault::whole(what)] }
 }
 
-/// The settings in force. Changes that the file, edited since, makes wrong are given up.
+/// The settings in force. Changes that the file, edited since, keeps for itself are forgotten: kept, they would have every later wish
+/// refused. If it makes the others wrong, all are given up.
 fn in_force(file: &ConfigFile, settings: &Settings, ledger: &mut ConfigLedger) -> Settings {
+    let winner = settings.remote.winner;
+    let before = Overlay::parse(&ledger.changes_before).unwrap_or_default();
+    ledger.changes_before = file.still_allowed(&before, winner).to_json();
     if ledger.changes.is_empty() {
         return settings.clone();
     }
-    let changed = Overlay::parse(&ledger.changes)
-        .map_err(|problem| vec![problem])
-        .and_then(|changes| file.settings_with_kept(&changes, settings.remote.winner));
+    let changed = Overlay::parse(&ledger.changes).map_err(|problem| vec![problem]).and_then(|changes| {
+        let allowed = file.still_allowed(&changes, winner);
+        let changed = file.settings_with(&allowed, winner)?;
+        if allowed != changes {
+            tracing::warn!("changes of keys that the config file keeps for itself now are forgotten");
+            ledger.changes = allowed.to_json();
+        }
+        Ok(changed)
+    });
     changed.unwrap_or_else(|problems| {
         let faults = faults(problems);
         tracing::error!(
@@ -189,5 +199,24 @@ mod tests {
         assert_eq!(store.config().answer.unwrap().faults[0].key, "sensors.front");
         store.save_config(&ledger()).unwrap();
         assert_eq!(Boot::with_kept(&file, &settings, &store).settings.log.name(), "debug");
+    }
+
+    #[test]
+    fn changes_of_keys_that_the_file_keeps_for_itself_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perceptd.toml");
+        let text = "[robot]\nname = 'a'\n[pack]\npath = '.'\n[sensors.mic]\ndriver = 'microphone'\n\
+                    [log]\nlevel = 'error'\n[remote]\nwinner = 'file'\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("pack.toml"), "").unwrap();
+        let (file, settings) = ConfigFile::open(&path).unwrap();
+        let store = RemoteStore::open(Some(folder.path())).unwrap();
+        let changes = r#"{"events":{"min_on_secs":0.3},"log":{"level":"debug"}}"#.to_owned();
+        store.save_config(&ConfigLedger { changes, ..ledger() }).unwrap();
+        let boot = Boot::with_kept(&file, &settings, &store);
+        assert_eq!((boot.settings.log.name(), boot.settings.events.min_on_secs), ("error", 0.3));
+        let kept = store.config();
+        assert_eq!((kept.generation, kept.answer), (5, ledger().answer), "what was answered stays answered");
+        assert_eq!((kept.changes.as_str(), kept.changes_before.as_str()), (r#"{"events":{"min_on_secs":0.3}}"#, ""));
     }
 }

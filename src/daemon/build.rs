@@ -115,7 +115,7 @@ fn known(recording: &Recording, encoders: &Encoders) -> Vec<(SensorId, Modality)
 fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Result<Vec<Prompt>> {
     let mut prompts = Vec::new();
     for (settings, digest) in std::mem::take(&mut boot.pending) {
-        let outcome = enrol(&settings, encoders, bank).map(|prompt| prompts.push(prompt));
+        let outcome = enrol(&settings, bank, |part| part.embed(encoders)).map(|prompt| prompts.push(prompt));
         let outcome = outcome.map_err(|error| Fault { key: "parts".to_owned(), what: error.to_string() });
         if let Err(fault) = &outcome {
             tracing::error!("a prompt that came by topic is not looked for: {}", fault.what);
@@ -124,7 +124,7 @@ fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Res
     }
     let of_file = boot.book.wanted().into_iter().filter(|(_, digest)| digest.is_none());
     for (settings, _) in of_file {
-        prompts.push(enrol(&settings, encoders, bank)?);
+        prompts.push(enrol(&settings, bank, |part| part.embed(encoders))?);
     }
     prompts.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(prompts)

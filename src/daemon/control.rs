@@ -6,6 +6,7 @@ mod prompts;
 mod refusals;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::boot::{Boot, faults};
@@ -39,6 +40,8 @@ pub struct Remote {
     pub file: ConfigFile,
     /// Changes how much is logged.
     pub set_log: Box<dyn Fn(LogLevel) + Send>,
+    /// perceptd itself, which embeds prompts as `perceptd embedder`.
+    pub program: PathBuf,
 }
 
 /// Ends of the pipes that the control holds.
@@ -358,7 +361,7 @@ impl Control {
             at: now(),
             ledger,
             faults: &self.transaction.faults(),
-            in_force_json: &self.remote.file.json_with(&changes, self.settings.remote.winner),
+            in_force_json: &self.remote.file.json_with(&changes),
             file: &self.remote.file.path().display().to_string(),
         });
     }

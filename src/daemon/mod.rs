@@ -6,6 +6,7 @@ mod boot;
 mod build;
 mod commands;
 mod control;
+mod embedder;
 mod inference;
 mod perception;
 mod plan;
@@ -19,6 +20,7 @@ mod sources;
 mod threads;
 mod transaction;
 
+pub use embedder::embed_for_daemon;
 pub use record::{Recorded, record};
 pub use replay::{Output, Replayed, replay};
 
@@ -177,6 +179,7 @@ impl<'a> Running<'a> {
         let (perception, perception_changes) = changes::<PerceptionChange>();
         let (windows_told, window_changes) = changes::<WindowChange>();
         let bank = Arc::clone(&inference.perception.bank);
+        let space = inference.perception.encoders.space().clone();
         threads.push(spawn("inference", move || inference.run(&turn_out, &beating, &perception_changes))?);
         let windows = senses.windows;
         threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in, &window_changes))?);
@@ -194,7 +197,8 @@ impl<'a> Running<'a> {
         let telemetry = senses.telemetry;
         let control = remote.map(|(remote, store)| {
             let ((jobs, asked), (made, ready)) = prepare::pipes();
-            let prepare = PrepareLoop { pack: boot.settings.pack.clone(), bank };
+            let (pack, program) = (boot.settings.pack.clone(), remote.program.clone());
+            let prepare = PrepareLoop { pack, space, bank, program };
             threads.push(spawn("prepare", move || prepare.run(&asked, &made))?);
             let arrivals = post.subscribe(control::listened(&publisher));
             let pipes = ControlPipes { arrivals, jobs, ready, windows: windows_told, perception };
@@ -385,4 +389,25 @@ fn resident_bytes() -> u64 {
     let pages =
         std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * u64::try_from(rustix::param::page_size()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modality::SensorId;
+
+    #[test]
+    fn health_comes_every_ten_seconds_and_soon_after_a_sensor_has_changed() {
+        let telemetry = Telemetry::default();
+        let front = telemetry.sensor(&SensorId::new("front").unwrap());
+        let mut timer = HealthTimer::new(telemetry);
+        let mut dues = |tenths: std::ops::Range<i64>| -> Vec<i64> {
+            tenths.filter(|tenth| timer.is_due(MonoTime::from_nanos(tenth * 100_000_000))).collect()
+        };
+        assert_eq!(dues(0..250), [0, 100, 200]);
+        front.set_state(SensorState::Ok);
+        assert_eq!(dues(250..255), [250], "the last word is old enough");
+        front.set_state(SensorState::Lost("unplugged".to_owned()));
+        assert_eq!(dues(255..400), [260, 360], "a second after the last word");
+    }
 }

@@ -162,6 +162,7 @@ impl Perception {
         match looked {
             Ok((embedding, evidence)) => {
                 counters.count_embedding(u64::try_from(nanos).unwrap_or(0));
+                tracing::debug!(sensor = %window.sensor, window = window.index, micros = nanos / 1_000, "embedded");
                 self.joint.push(&window.sensor, window.span.end, &embedding);
                 let embedded = Embedded {
                     sensor: window.sensor.clone(),

@@ -1,21 +1,22 @@
 //! The thread that makes things ready beside the pipeline: encoders for a sensor that is turned on, prompts.
 //!
-//! It has encoders of its own, which it drops when nothing has been asked of it for a while, so the inference thread never waits for a
-//! model to load.
+//! The inference thread never waits for a model to load. Prompts are embedded by a process of its own, which ends when nothing has been
+//! asked of it for a while.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::embedder::Embedder;
 use super::prompt_book::MOST_PROMPTS;
-use crate::encoders::Encoders;
+use crate::encoders::{Encoders, SpaceId};
 use crate::modality::Modality;
 use crate::pipe::{OnDrop, Received, Receiver, Sender, WhenFull, bounded};
-use crate::prompts::{Prompt, PromptSettings, enrol};
+use crate::prompts::{PartError, PartSource, Prompt, PromptSettings, enrol};
 use crate::space::Bank;
 
-/// Encoders that nothing was asked of for so long are dropped.
+/// A process that nothing was asked of for so long is ended.
 const IDLE: Duration = Duration::from_secs(2);
 /// Room for every prompt that topics may add, and for one config.
 const WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2 * MOST_PROMPTS);
@@ -54,21 +55,24 @@ fn is_newer(waiting: &Job, new: &Job) -> bool {
 /// Works until its input closes.
 pub(super) struct PrepareLoop {
     pub(super) pack: PathBuf,
+    pub(super) space: SpaceId,
     pub(super) bank: Arc<Bank>,
+    /// perceptd itself, which embeds as `perceptd embedder`.
+    pub(super) program: PathBuf,
 }
 
 impl PrepareLoop {
     pub(super) fn run(self, input: &Receiver<Job>, output: &Sender<Ready>) {
-        let mut encoders = None;
+        let mut embedder = None;
         loop {
             let ready = match input.recv(IDLE) {
                 Received::Item(Job::Encoders(senses)) => Ready::Encoders(self.encoders(&senses)),
                 Received::Item(Job::Prompt(settings, digest)) => {
-                    let prompt = self.prompt(&settings, &mut encoders);
+                    let prompt = self.prompt(&settings, &mut embedder);
                     Ready::Prompt(settings, digest, prompt)
                 }
                 Received::TimedOut => {
-                    encoders = None;
+                    embedder = None;
                     continue;
                 }
                 Received::Closed => return,
@@ -80,14 +84,31 @@ impl PrepareLoop {
     }
 
     fn encoders(&self, senses: &[Modality]) -> Result<Box<Encoders>, String> {
-        Encoders::open(&self.pack, senses).map(Box::new).map_err(|error| error.to_string())
+        open_again(&self.pack, &self.space, senses).map(Box::new)
     }
 
-    fn prompt(&self, settings: &PromptSettings, encoders: &mut Option<Encoders>) -> Result<Box<Prompt>, String> {
-        if encoders.is_none() {
-            *encoders = Some(Encoders::open(&self.pack, &[]).map_err(|error| error.to_string())?);
-        }
-        let Some(encoders) = encoders else { return Err("the encoders cannot be opened".to_owned()) };
-        enrol(settings, encoders, &self.bank).map(Box::new).map_err(|error| error.to_string())
+    fn prompt(&self, settings: &PromptSettings, embedder: &mut Option<Embedder>) -> Result<Box<Prompt>, String> {
+        let prompt = enrol(settings, &self.bank, |part| self.embed(part, embedder));
+        prompt.map(Box::new).map_err(|error| error.to_string())
     }
+
+    fn embed(&self, part: &PartSource, embedder: &mut Option<Embedder>) -> Result<Vec<f32>, PartError> {
+        // One that has ended since, for what it did before or by somebody's hand, is replaced.
+        let running = match embedder.take().and_then(Embedder::if_running) {
+            Some(running) => running,
+            None => Embedder::start(&self.program, &self.pack, &self.space).map_err(|error| {
+                PartError::Elsewhere(format!("{} cannot be started to embed it: {error}", self.program.display()))
+            })?,
+        };
+        embedder.insert(running).embed(part)
+    }
+}
+
+/// The pack once more, which may have been replaced since perceptd started: vectors of another space must not meet those that there are.
+pub(super) fn open_again(pack: &Path, space: &str, senses: &[Modality]) -> Result<Encoders, String> {
+    let encoders = Encoders::open(pack, senses).map_err(|error| error.to_string())?;
+    if **encoders.space() == *space {
+        return Ok(encoders);
+    }
+    Err(format!("the model pack {} is not the one any more that perceptd has loaded: restart perceptd", pack.display()))
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{PartSource, Prompt, PromptError, PromptSettings};
-use crate::encoders::Encoders;
+use super::{PartError, PartSource, Prompt, PromptError, PromptSettings};
 use crate::modality::{Modality, is_name};
 use crate::space::{Bank, FEWEST_BACKGROUNDS, Probe, dot, weighted_sum};
 
@@ -13,17 +12,19 @@ const ALIKE: f32 = 0.7;
 /// Largest share of the background windows that may be alike: more of them would keep the prompt from ever firing.
 const MOST_ALIKE: f64 = 0.05;
 
-/// Makes a prompt: embeds its parts, sums them by weight and calibrates the sum against the bank.
-///
-/// Loads the encoders that the parts need; the caller unloads what it does not need any longer (words need the text encoder only here).
+/// Makes a prompt: has its parts embedded by `embed`, sums them by weight and calibrates the sum against the bank.
 ///
 /// # Errors
 /// One clear error for the first thing that is wrong: how it is written, a part that cannot be read, heard or seen, parts that
 /// cancel each other out, or a prompt that cannot be told from the background.
-pub fn enrol(settings: &PromptSettings, encoders: &mut Encoders, bank: &Bank) -> Result<Prompt, PromptError> {
+pub fn enrol(
+    settings: &PromptSettings,
+    bank: &Bank,
+    mut embed: impl FnMut(&PartSource) -> Result<Vec<f32>, PartError>,
+) -> Result<Prompt, PromptError> {
     check(settings)?;
     let mut embed = |source: &PartSource| {
-        source.embed(encoders).map_err(|error| PromptError::Part {
+        embed(source).map_err(|error| PromptError::Part {
             prompt: settings.id.clone(),
             part: source.to_string(),
             source: error,

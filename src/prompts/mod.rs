@@ -168,6 +168,9 @@ pub enum PartError {
         /// Height in pixels.
         height: u32,
     },
+    /// It was embedded elsewhere, and could not be.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A text without words.
     #[error("there are no words in it: say what to look for")]
     NoWords,

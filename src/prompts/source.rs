@@ -35,8 +35,12 @@ impl PartSource {
         }
     }
 
-    /// Its unit vector.
-    pub(super) fn embed(&self, encoders: &mut Encoders) -> Result<Vec<f32>, PartError> {
+    /// Its unit vector. Loads the encoder that it needs; the caller unloads what it does not need any longer (words need the text encoder
+    /// only here).
+    ///
+    /// # Errors
+    /// When it cannot be read, heard or seen, or holds too little to be known again.
+    pub fn embed(&self, encoders: &mut Encoders) -> Result<Vec<f32>, PartError> {
         if let Self::Text(words) = self
             && words.trim().is_empty()
         {

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::topics::Qos;
 use crate::pipe::{Receiver, Sender, WhenFull, bounded};
-use crate::time::MonoTime;
 
 /// Messages that may wait for the inbox. None is larger than a packet may be, so this bounds the memory as well.
 const WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
@@ -19,8 +17,6 @@ const WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 pub enum RetainHandling {
     /// On every connect: for state, such as `config/desired`.
     EveryConnect,
-    /// Only when the broker does not have the subscription yet.
-    NewSubscription,
     /// Never: for commands.
     Never,
 }
@@ -35,7 +31,7 @@ pub struct Subscription {
 }
 
 /// One message from the broker. What MQTT 3.1.1 cannot say is absent there: a command must carry it in its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
     /// Its topic.
     pub topic: String,
@@ -43,8 +39,6 @@ pub struct Arrived {
     pub payload: Vec<u8>,
     /// Whether it was published as retained (or, with MQTT 3.1.1, comes from the broker's memory).
     pub retained: bool,
-    /// The quality of service it came with.
-    pub qos: Qos,
     /// Whether the broker says that it may have sent it before.
     pub duplicate: bool,
     /// Where an answer is wanted.
@@ -53,12 +47,6 @@ pub struct Arrived {
     pub correlation_data: Option<Vec<u8>>,
     /// What is left of its life.
     pub expiry: Option<Duration>,
-    /// Its media type.
-    pub content_type: Option<String>,
-    /// User properties in their order.
-    pub user_properties: Vec<(String, String)>,
-    /// When it arrived.
-    pub arrived_at: MonoTime,
 }
 
 /// Where messages arrive. A waiting retained message gives way to a newer one of its topic; when all places are taken, the oldest
@@ -83,19 +71,7 @@ mod tests {
     use crate::pipe::Received;
 
     fn arrived(topic: &str, retained: bool, payload: u8) -> Arrived {
-        Arrived {
-            topic: topic.to_owned(),
-            payload: vec![payload],
-            retained,
-            qos: Qos::AtLeastOnce,
-            duplicate: false,
-            response_topic: None,
-            correlation_data: None,
-            expiry: None,
-            content_type: None,
-            user_properties: Vec::new(),
-            arrived_at: MonoTime::default(),
-        }
+        Arrived { topic: topic.to_owned(), payload: vec![payload], retained, ..Arrived::default() }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! replay gives the same bytes. MQTT 5, or 3.1.1, over TCP or TLS, in a WebSocket or not. Generated types stay inside, the MQTT client
 //! inside `client`, the broker inside `broker`.
 
+mod access;
 mod arrivals;
 mod broker;
 mod client;
@@ -33,6 +34,7 @@ use crate::telemetry::Telemetry;
 use crate::time::{self, MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
+pub use access::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, TlsSettings};
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
 use home_assistant::HomeAssistant;
 
@@ -58,16 +60,8 @@ pub use transcript::{Said, Transcript};
 /// Where and how to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishSettings {
-    /// The broker.
-    pub broker: BrokerAddress,
-    /// The protocol's version; none is 5, or 3.1.1 where the broker does not take 5.
-    pub version: Option<MqttVersion>,
-    /// The path of the broker's WebSocket, such as `/mqtt`, for MQTT inside one; none is MQTT by itself.
-    pub websocket_path: Option<String>,
-    /// How to check and encrypt the connection; none is in the clear.
-    pub tls: Option<TlsSettings>,
-    /// Name and password for the broker, if it wants them.
-    pub credentials: Option<Credentials>,
+    /// The broker, and how to reach it.
+    pub broker: BrokerAccess,
     /// Name of the fleet: 1 to 32 of `a-z 0-9 _ -`.
     pub fleet: String,
     /// Name of the robot: 1 to 32 of `a-z 0-9 _ -`. Also the client id, as `perceptd-<fleet>-<robot>`.
@@ -95,13 +89,9 @@ pub struct PublishSettings {
 impl PublishSettings {
     /// The defaults, for a broker and a robot.
     #[must_use]
-    pub fn new(broker: BrokerAddress, fleet: &str, robot: &str) -> Self {
+    pub fn new(address: BrokerAddress, fleet: &str, robot: &str) -> Self {
         Self {
-            broker,
-            version: None,
-            websocket_path: None,
-            tls: None,
-            credentials: None,
+            broker: BrokerAccess::plain(address),
             fleet: fleet.to_owned(),
             robot: robot.to_owned(),
             keep_alive: Duration::from_secs(8),
@@ -114,65 +104,6 @@ impl PublishSettings {
             store: None,
             flush: Duration::from_secs(3),
         }
-    }
-}
-
-/// A broker's host and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-/// The protocol's version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MqttVersion {
-    /// MQTT 5.
-    V5,
-    /// MQTT 3.1.1, for brokers that know no other: no reasons, so an acknowledgement counts as delivery; no properties.
-    V311,
-}
-
-impl MqttVersion {
-    /// As people write it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V5 => "5",
-            Self::V311 => "3.1.1",
-        }
-    }
-}
-
-/// TLS: whom to trust, and who we are. Keys are never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// The certificates of the authorities that may sign the broker's, as PEM.
-    pub ca_pem: Vec<u8>,
-    /// Our own certificate chain and its private key, as PEM, if the broker wants them.
-    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl std::fmt::Debug for TlsSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsSettings").field("has_identity", &self.identity_pem.is_some()).finish_non_exhaustive()
-    }
-}
-
-/// Name and password; never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@ use super::arrivals::{Arrived, RetainHandling, Subscription};
 use super::client::{ConnectSettings, Connection, Failure, Step};
 use super::heard::{Heard, HeardConfig, HeardPrompt};
 use super::topics::{Class, class_of};
-use super::{BrokerAddress, Credentials, MqttVersion, TlsSettings, payload_digest, wire};
+use super::{BrokerAccess, payload_digest, wire};
 use crate::modality::Modality;
 
 /// One ingredient of a prompt, with the bytes of its file.
@@ -69,16 +69,8 @@ pub enum OperatorError {
 /// Which broker, as whom, and which fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorSettings {
-    /// The broker.
-    pub broker: BrokerAddress,
-    /// The protocol's version; none is 5, or 3.1.1 where the broker does not take 5.
-    pub version: Option<MqttVersion>,
-    /// The path of the broker's WebSocket; none is no WebSocket.
-    pub websocket_path: Option<String>,
-    /// How to check and encrypt the connection; none is in the clear.
-    pub tls: Option<TlsSettings>,
-    /// Name and password for the broker, if it wants them.
-    pub credentials: Option<Credentials>,
+    /// The broker, and how to reach it.
+    pub broker: BrokerAccess,
     /// Name of the fleet.
     pub fleet: String,
 }
@@ -96,15 +88,11 @@ impl Operator {
     /// # Errors
     /// When there is no connection, or the broker does not let it listen.
     pub async fn connect(settings: OperatorSettings) -> Result<Self, OperatorError> {
-        let OperatorSettings { broker, version, websocket_path, tls, credentials, fleet } = settings;
-        let name = format!("{}:{}", broker.host, broker.port);
+        let OperatorSettings { broker, fleet } = settings;
+        let name = broker.address.to_string();
         let connection = Connection::new(ConnectSettings {
             broker,
             client_id: format!("perceptd-operator-{:016x}", fastrand::u64(..)),
-            version,
-            websocket_path,
-            tls,
-            credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,
             max_in_flight: 16,

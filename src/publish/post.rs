@@ -1,5 +1,6 @@
 //! Carries what the desk holds to the broker, and settles what the broker answers.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ impl Post {
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,
             receipts: JoinSet::new(),
+            refused_topics: BTreeSet::new(),
         }
     }
 }
@@ -104,7 +106,9 @@ struct Rounds {
     /// The connection as far as the desk was told: nothing is offered on one whose birth is not said.
     link: Link,
     max_in_flight: u16,
-    receipts: JoinSet<(Ticket, Outcome)>,
+    receipts: JoinSet<(Ticket, String, Outcome)>,
+    /// Topics of which the log has said, on this connection, that the broker refuses them: it does so each time.
+    refused_topics: BTreeSet<String>,
 }
 
 impl Rounds {
@@ -128,6 +132,7 @@ impl Rounds {
         self.link = link;
         match link {
             Link::Up { session_number, version, .. } => {
+                self.refused_topics.clear();
                 self.publisher.desk().connected(session_number, version, time::now());
             }
             Link::Down => self.publisher.desk().disconnected(),
@@ -135,11 +140,12 @@ impl Rounds {
         self.publisher.announce();
     }
 
-    fn settle(&self, settled: Result<(Ticket, Outcome), tokio::task::JoinError>) {
+    fn settle(&mut self, settled: Result<(Ticket, String, Outcome), tokio::task::JoinError>) {
         // A receipt's task neither panics nor is it cancelled before the end.
-        let Ok((ticket, outcome)) = settled else { return };
-        if outcome == Outcome::Refused {
-            tracing::warn!("the broker refused a message ({ticket:?}); its access rules may forbid the topic");
+        let Ok((ticket, topic, outcome)) = settled else { return };
+        if outcome == Outcome::Refused && !self.refused_topics.contains(&topic) {
+            tracing::warn!("the broker refuses what is published on {topic}: look at its access rules");
+            self.refused_topics.insert(topic);
         }
         self.publisher.desk().settle(&ticket, outcome, time::now());
     }
@@ -157,7 +163,7 @@ impl Rounds {
                 continue;
             }
             match self.client.try_publish(&message) {
-                Ok(receipt) => drop(self.receipts.spawn(wait_for(ticket, receipt))),
+                Ok(receipt) => drop(self.receipts.spawn(wait_for(ticket, message.topic, receipt))),
                 Err(_) => return self.publisher.desk().settle(&ticket, Outcome::Undone, now),
             }
         }
@@ -187,9 +193,9 @@ impl Rounds {
     }
 }
 
-async fn wait_for(ticket: Ticket, receipt: Receipt) -> (Ticket, Outcome) {
+async fn wait_for(ticket: Ticket, topic: String, receipt: Receipt) -> (Ticket, String, Outcome) {
     let outcome = receipt.outcome().await;
-    (ticket, outcome)
+    (ticket, topic, outcome)
 }
 
 async fn until(alarm: Option<MonoTime>) {

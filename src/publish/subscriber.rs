@@ -8,18 +8,15 @@ use super::arrivals::{Arrived, RetainHandling, Subscription};
 use super::client::{ConnectSettings, Connection, Failure, Step};
 use super::heard::Heard;
 use super::topics::class_of;
-use super::wire;
-use super::{BrokerAddress, Credentials, MqttVersion, TlsSettings};
+use super::{BrokerAccess, wire};
 use crate::backoff::Backoff;
 use crate::time;
 
 /// Where and what to hear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriberSettings {
-    /// The broker.
-    pub broker: BrokerAddress,
-    /// Name and password for the broker, if it wants them.
-    pub credentials: Option<Credentials>,
+    /// The broker, and how to reach it.
+    pub broker: BrokerAccess,
     /// Topic filter, such as [`super::ALL_ROBOTS`] or [`super::Topics::everything`].
     pub filter: String,
 }
@@ -33,22 +30,12 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Ready to connect at the first [`Self::next`], over plain TCP.
+    /// Ready to connect at the first [`Self::next`].
     #[must_use]
     pub fn new(settings: SubscriberSettings) -> Self {
-        Self::over(settings, None)
-    }
-
-    /// The same, over TLS if there are settings for it.
-    #[must_use]
-    pub fn over(settings: SubscriberSettings, tls: Option<TlsSettings>) -> Self {
         let connection = Connection::new(ConnectSettings {
             broker: settings.broker,
             client_id: format!("perceptd-watch-{:016x}", fastrand::u64(..)),
-            version: Some(MqttVersion::V5),
-            websocket_path: None,
-            tls,
-            credentials: settings.credentials,
             keep_alive: Duration::from_secs(8),
             session_expiry: None,
             max_in_flight: 1,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends commands and wishes to a perceptd, right ones and wrong ones, and prints what came back as one JSON object.
 
-With `--record` or `--snapshot` it sends that one command alone.
+With `--record`, `--snapshot` or `--retain` it sends that one command alone.
 """
 
 import argparse
@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--record", type=float, metavar="SECS", help="begin a recording of this length, and do not wait for its end")
     parser.add_argument("--wait", action="store_true", help="wait for the recording's end all the same, and print the file's path, or nothing if samples were lost")
     parser.add_argument("--snapshot", action="store_true", help="print the thumbnails of the sensors that have one")
+    parser.add_argument("--retain", metavar="ID", help="retain a command of this id to record for a second, which says all in its payload")
     args = parser.parse_args()
     out = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +131,12 @@ def main():
                 assert answer["state"] == command.COMMAND_STATE_DONE, answer
                 # A disk that was too slow costs samples, which is told.
                 print("" if "lost" in answer["what"] else asker.replies["record"][0].record.file)
+            return
+        if args.retain:
+            body = record(args.retain, 1)
+            body.expires_at_unix_nanos = time.time_ns() + 600_000_000_000
+            body.response_topic = f"{args.root}reply/{args.retain}"
+            asker.send("record", body, to=None, expiry=None, retain=True)
             return
         if args.snapshot:
             print(json.dumps(thumbnails(asker, command)))

@@ -47,6 +47,11 @@ impl Gate {
         self.state.send_modify(|state| state.0 += 1);
     }
 
+    /// Breaks every connection and lets none in.
+    pub(crate) fn shut(&self) {
+        self.state.send_modify(|state| *state = (state.0 + 1, false));
+    }
+
     pub(crate) fn reopen(&self) {
         self.state.send_modify(|state| state.1 = true);
     }

@@ -58,9 +58,15 @@ async fn prompts_and_sensors_are_entities_that_home_assistant_accepts() {
     robot.publisher.prompts(["fire-alarm"]);
     hears_all(&mut ear, &[(config, ""), (&dog, "")]).await;
 
-    // It came back, and wants to hear it all.
-    robot.publisher.home_assistant_came();
-    hears(&mut ear, |heard| configs(heard) == 3 && heard.contains_key(&available)).await;
+    // It goes, which asks for nothing; it comes back, and wants to hear it all.
+    ear.publish("homeassistant/status", false, b"offline").await;
+    robot.publisher.active(&[event(1, 1, "fire-alarm")]);
+    let alarm = state("prompt/fire-alarm");
+    let heard = hears_all(&mut ear, &[(&alarm, "ON")]).await;
+    assert_eq!(configs(&heard), 0, "{heard:?}");
+    ear.publish("homeassistant/status", false, b"online").await;
+    let heard = hears(&mut ear, |heard| configs(heard) == 3 && heard.contains_key(&available)).await;
+    home_assistant_accepts(&heard);
 
     robot.stop().await;
     hears_all(&mut ear, &[(&available, "offline")]).await;

@@ -35,8 +35,11 @@ impl Log {
     }
 
     pub(crate) fn lines_about(&self, broker: &BrokerAddress) -> Vec<String> {
+        self.lines_with(&broker.to_string())
+    }
+
+    pub(crate) fn lines_with(&self, words: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let name = format!("{}:{}", broker.host, broker.port);
-        text.lines().filter(|line| line.contains(&name)).map(ToOwned::to_owned).collect()
+        text.lines().filter(|line| line.contains(words)).map(ToOwned::to_owned).collect()
     }
 }

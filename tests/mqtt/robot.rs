@@ -8,9 +8,9 @@ use perceptd::encoders::{Embedding, SpaceId};
 use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
-    self, ALL_ROBOTS, Arrivals, BrokerAddress, ConfigReport, Credentials, EmbeddingReading, Farewell, HealthReading,
+    self, ALL_ROBOTS, Arrivals, BrokerAccess, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading,
     Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
-    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription, TlsSettings,
+    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription,
 };
 use perceptd::space::{JointPart, Score};
 use perceptd::store::{ConfigLedger, WishState};
@@ -157,16 +157,11 @@ pub(crate) struct Ear(Subscriber);
 
 impl Ear {
     pub(crate) async fn connected(broker: BrokerAddress) -> Self {
-        Self::with(broker, None, None).await
+        Self::with(BrokerAccess::plain(broker)).await
     }
 
-    pub(crate) async fn with(
-        broker: BrokerAddress,
-        tls: Option<TlsSettings>,
-        credentials: Option<Credentials>,
-    ) -> Self {
-        let settings = SubscriberSettings { broker, credentials, filter: ALL_ROBOTS.to_owned() };
-        let mut ear = Self(Subscriber::over(settings, tls));
+    pub(crate) async fn with(broker: BrokerAccess) -> Self {
+        let mut ear = Self(Subscriber::new(SubscriberSettings { broker, filter: ALL_ROBOTS.to_owned() }));
         while ear.next().await != Heard::Connected {}
         ear
     }

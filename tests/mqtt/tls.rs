@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use perceptd::publish::{BrokerAddress, Credentials, MqttVersion, PublishSettings, TlsSettings};
+use perceptd::publish::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, PublishSettings, TlsSettings};
 
 use super::gate::Gate;
 use super::log::Log;
@@ -104,19 +104,24 @@ async fn events_go_over_tls_with_a_client_certificate_and_a_password() {
         ..authority.trusting("ca")
     };
     let login = |password: &str| Some(Credentials { username: "rover".to_owned(), password: password.to_owned() });
-    let mut ear = Ear::with(broker.address(), Some(tls.clone()), login("right")).await;
+    let mut ear = Ear::with(BrokerAccess {
+        tls: Some(tls.clone()),
+        credentials: login("right"),
+        ..BrokerAccess::plain(broker.address())
+    })
+    .await;
     for version in [MqttVersion::V5, MqttVersion::V311] {
         let robot = Robot::start(broker.address(), |settings| {
-            settings.tls = Some(tls.clone());
-            settings.credentials = login("right");
-            settings.version = Some(version);
+            settings.broker.tls = Some(tls.clone());
+            settings.broker.credentials = login("right");
+            settings.broker.version = Some(version);
         });
         robot.publisher.event(&event(1, 1, "dog")).unwrap();
         ear.next_event().await;
         assert_eq!(robot.stop().await.undelivered, 0, "{version:?}");
     }
     let gate = Gate::open(broker.address()).await;
-    assert!(!connects(&gate, |settings| settings.tls = Some(authority.trusting("ca"))).await, "no certificate");
+    assert!(!connects(&gate, |settings| settings.broker.tls = Some(authority.trusting("ca"))).await, "no certificate");
 }
 
 #[tokio::test]
@@ -129,9 +134,9 @@ async fn a_websocket_goes_over_tls_too() {
     let mut ear = Ear::connected(plain).await;
     for version in [MqttVersion::V5, MqttVersion::V311] {
         let robot = Robot::start(broker.address(), |settings| {
-            settings.tls = Some(authority.trusting("ca"));
-            settings.websocket_path = Some("/mqtt".to_owned());
-            settings.version = Some(version);
+            settings.broker.tls = Some(authority.trusting("ca"));
+            settings.broker.websocket_path = Some("/mqtt".to_owned());
+            settings.broker.version = Some(version);
         });
         robot.publisher.event(&event(1, 1, "dog")).unwrap();
         ear.next_event().await;
@@ -140,8 +145,8 @@ async fn a_websocket_goes_over_tls_too() {
     let log = Log::listen();
     let gate = Gate::open(broker.address()).await;
     let in_websocket = |settings: &mut PublishSettings| {
-        settings.tls = Some(authority.trusting("stranger"));
-        settings.websocket_path = Some("/mqtt".to_owned());
+        settings.broker.tls = Some(authority.trusting("stranger"));
+        settings.broker.websocket_path = Some("/mqtt".to_owned());
     };
     assert!(!connects(&gate, in_websocket).await, "a stranger's certificate");
     let lines = log.lines_about(&gate.address());
@@ -165,9 +170,9 @@ async fn each_mistake_is_told_once_and_nothing_goes_in_the_clear() {
             let log = Log::listen();
             let gate = Gate::open(broker.address()).await;
             let connected = connects(&gate, |settings| {
-                settings.version = version;
-                settings.tls = Some(authority.trusting(ca));
-                settings.credentials.clone_from(&credentials);
+                settings.broker.version = version;
+                settings.broker.tls = Some(authority.trusting(ca));
+                settings.broker.credentials.clone_from(&credentials);
             })
             .await;
             assert!(!connected, "{said}");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use perceptd::publish::{BrokerAddress, Heard, MqttVersion, Operator, OperatorSettings};
+use perceptd::publish::{BrokerAccess, BrokerAddress, Heard, MqttVersion, Operator, OperatorSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -28,8 +28,8 @@ async fn a_websocket_carries_it_too() {
     let mut ear = Ear::connected(plain).await;
     for version in VERSIONS {
         let robot = Robot::start(broker.address(), |settings| {
-            settings.version = Some(version);
-            settings.websocket_path = Some("/mqtt".to_owned());
+            settings.broker.version = Some(version);
+            settings.broker.websocket_path = Some("/mqtt".to_owned());
         });
         robot.say_embedding("front", 7);
         for revision in 1..=3 {
@@ -56,8 +56,8 @@ async fn a_websocket_where_there_is_none_and_the_other_way_round_are_told_once()
             let log = Log::listen();
             let before = log.lines_about(&address).len();
             let robot = Robot::start(address.clone(), |settings| {
-                settings.version = version;
-                settings.websocket_path = path.map(str::to_owned);
+                settings.broker.version = version;
+                settings.broker.websocket_path = path.map(str::to_owned);
             });
             let publisher = robot.publisher.clone();
             let is_connected =
@@ -167,14 +167,8 @@ async fn a_broker_that_refuses_mqtt_5_gets_3_1_1_by_itself() {
         assert!(lines[1].contains("does not speak MQTT 5, so 3.1.1 is spoken"), "{lines:#?}");
 
         // An operator has one attempt, and it is enough.
-        let settings = OperatorSettings {
-            broker: old.address.clone(),
-            version: None,
-            websocket_path: None,
-            tls: None,
-            credentials: None,
-            fleet: "fleet".to_owned(),
-        };
+        let broker = BrokerAccess::plain(old.address.clone());
+        let settings = OperatorSettings { broker, fleet: "fleet".to_owned() };
         assert!(soon(Operator::connect(settings)).await.is_ok(), "{refusal:?}");
     }
 }
@@ -184,7 +178,7 @@ async fn mqtt_5_that_was_asked_for_is_all_that_is_spoken() {
     let mosquitto = Mosquitto::start();
     let old = OldBroker::start(mosquitto.address(), Refusal::Code0x84).await;
     let log = Log::listen();
-    let robot = Robot::start(old.address.clone(), |settings| settings.version = Some(MqttVersion::V5));
+    let robot = Robot::start(old.address.clone(), |settings| settings.broker.version = Some(MqttVersion::V5));
     soon(async {
         while old.levels().len() < 3 {
             tokio::time::sleep(Duration::from_millis(20)).await;

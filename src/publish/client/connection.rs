@@ -8,7 +8,7 @@ use crate::publish::arrivals::{Arrived, Subscription};
 use crate::publish::desk::Message;
 use crate::publish::outbox::Outcome;
 use crate::publish::topics::Class;
-use crate::publish::{BrokerAddress, Credentials, MqttVersion, TlsSettings};
+use crate::publish::{BrokerAccess, MqttVersion};
 use crate::time;
 
 /// Room for requests; far more than may be in flight, so that it is never full.
@@ -30,28 +30,12 @@ pub(in crate::publish) struct NotTaken;
 
 /// Where and as whom to connect.
 pub(in crate::publish) struct ConnectSettings {
-    pub(in crate::publish) broker: BrokerAddress,
+    pub(in crate::publish) broker: BrokerAccess,
     pub(in crate::publish) client_id: String,
-    /// None is 5, or 3.1.1 where the broker does not take 5.
-    pub(in crate::publish) version: Option<MqttVersion>,
-    /// None is no WebSocket.
-    pub(in crate::publish) websocket_path: Option<String>,
-    pub(in crate::publish) tls: Option<TlsSettings>,
-    pub(in crate::publish) credentials: Option<Credentials>,
     pub(in crate::publish) keep_alive: Duration,
     /// None ends the session with its connection.
     pub(in crate::publish) session_expiry: Option<Duration>,
     pub(in crate::publish) max_in_flight: u16,
-}
-
-impl ConnectSettings {
-    /// The URL of the broker's WebSocket, if it is one; whether TLS is around it, the transport says.
-    pub(super) fn websocket_url(&self) -> Option<String> {
-        let (path, BrokerAddress { host, port }) = (self.websocket_path.as_ref()?, &self.broker);
-        let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
-        let host = if is_bare_ipv6 { format!("[{host}]") } else { host.clone() };
-        Some(format!("ws://{host}:{port}{path}"))
-    }
 }
 
 /// What polling gives.
@@ -152,7 +136,7 @@ pub(in crate::publish) struct Connection {
 impl Connection {
     /// Ready to connect at the first [`Self::next`].
     pub(in crate::publish) fn new(settings: ConnectSettings) -> Self {
-        let choice = Choice::new(settings.version);
+        let choice = Choice::new(settings.broker.version);
         let (requests, events) = open(choice.version(), &settings);
         Self { settings, choice, requests, events, will: None, is_up: false }
     }

@@ -21,13 +21,13 @@ use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
 use crate::publish::desk::Message;
 use crate::publish::outbox::Outcome;
 use crate::publish::topics::Qos;
-use crate::time;
 
 /// A client that is not connected yet.
 pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
-    let tcp = || Broker::tcp(settings.broker.host.clone(), settings.broker.port);
+    let access = &settings.broker;
+    let tcp = || Broker::tcp(access.address.host.clone(), access.address.port);
     // What makes no URL (a config refuses it) fails at each attempt: a WebSocket does not fit the address.
-    let broker = settings.websocket_url().and_then(|url| Broker::websocket(url).ok()).unwrap_or_else(tcp);
+    let broker = access.websocket_url().and_then(|url| Broker::websocket(url).ok()).unwrap_or_else(tcp);
     let mut options = MqttOptions::new(settings.client_id.clone(), broker);
     options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
     options.set_max_packet_size(Some(MAX_PACKET_BYTES));
@@ -35,14 +35,14 @@ pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
     options.set_session_expiry_interval(settings.session_expiry.map(whole_secs));
     options.set_outgoing_inflight_upper_limit(settings.max_in_flight);
     options.set_socket_connector(|address, _| connection::connect(address));
-    if let Some(credentials) = &settings.credentials {
+    if let Some(credentials) = &access.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());
     }
-    let tls = settings.tls.as_ref().map(|tls| {
+    let tls = access.tls.as_ref().map(|tls| {
         let (ca, client_auth) = (tls.ca_pem.clone(), tls.identity_pem.clone());
         TlsConfiguration::Simple { ca, alpn: None, client_auth }
     });
-    options.set_transport(match (settings.websocket_path.is_some(), tls) {
+    options.set_transport(match (access.websocket_path.is_some(), tls) {
         (false, None) => Transport::tcp(),
         (false, Some(tls)) => Transport::tls_with_config(tls),
         (true, None) => Transport::ws(),
@@ -85,7 +85,6 @@ impl Requests {
         let filters = subscriptions.iter().map(|subscription| {
             let rule = match subscription.retain_handling {
                 RetainHandling::EveryConnect => RetainForwardRule::OnEverySubscribe,
-                RetainHandling::NewSubscription => RetainForwardRule::OnNewSubscribe,
                 RetainHandling::Never => RetainForwardRule::Never,
             };
             SubscribeFilterInput::new(subscription.filter.as_str(), QoS::AtLeastOnce)
@@ -178,14 +177,10 @@ fn arrived(publish: Publish) -> Arrived {
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         payload: publish.payload.to_vec(),
         retained: publish.retain,
-        qos: if publish.qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce },
         duplicate: publish.dup,
         response_topic: properties.response_topic,
         correlation_data: properties.correlation_data.map(|data| data.to_vec()),
         expiry: properties.message_expiry_interval.map(|secs| Duration::from_secs(secs.into())),
-        content_type: properties.content_type,
-        user_properties: properties.user_properties,
-        arrived_at: time::now(),
     }
 }
 

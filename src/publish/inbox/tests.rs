@@ -4,9 +4,7 @@ use super::*;
 use crate::modality::Modality;
 use crate::prompts::{Part, PartSource};
 use crate::publish::operator::{Ingredient, PromptSpec};
-use crate::publish::topics::Qos;
 use crate::publish::wire::{self, commands};
-use crate::time::MonoTime;
 
 const ROOT: &str = "perceptd/v1/fleet/robot/";
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -17,19 +15,7 @@ fn inbox() -> Inbox {
 }
 
 fn arrived(topic: &str, payload: Vec<u8>) -> Arrived {
-    Arrived {
-        topic: format!("{ROOT}{topic}"),
-        payload,
-        retained: false,
-        qos: Qos::AtLeastOnce,
-        duplicate: false,
-        response_topic: None,
-        correlation_data: None,
-        expiry: None,
-        content_type: None,
-        user_properties: Vec::new(),
-        arrived_at: MonoTime::default(),
-    }
+    Arrived { topic: format!("{ROOT}{topic}"), payload, ..Arrived::default() }
 }
 
 fn command(id: &str) -> Arrived {

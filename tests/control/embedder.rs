@@ -1,0 +1,78 @@
+//! Prompts that come by topic are embedded in a process of its own: perceptd keeps its memory, and outlives it.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Rover, assert_whole, count, places, until};
+use crate::mqtt::{Mosquitto, soon};
+
+/// A rover with the reference pack, whose text encoder is large.
+async fn rover() -> Rover {
+    let mut rover = Rover::at_rest("rover", Arc::new(Mosquitto::start()), "");
+    rover.edit("models/tiny", "models/reference");
+    rover.run();
+    rover.connected(1).await;
+    rover
+}
+
+/// The most memory that was resident so far, in MB.
+fn peak_mb(rover: &Rover) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rover.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// The processes that this one has started.
+fn children(of: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name, in brackets, may hold anything; the state and the parent come after it.
+        let parent: u32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        (parent == of).then_some(pid)
+    });
+    processes.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_does_not_grow_by_what_words_need() {
+    let rover = rover().await;
+    let places = places(rover.broker.address());
+    until(&places, "both deliver", |places| places.len() == 2).await;
+    let before = peak_mb(&rover);
+    let add = ["prompt", "add", "dog", "text:a dog", "0.5*image:tests/golden/wide.png", "--in", "imu"];
+    rover.expect(&add, 0, &["looks for dog: text:a dog + 0.5·image of "]);
+    let after = peak_mb(&rover);
+    // The encoder of words alone takes more than 60 MB of whoever loads it.
+    assert!(after < before + 25, "{before} MB before, {after} MB at most");
+    soon(async {
+        while !children(rover.pid()).is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let seen = count(&places, "a");
+    until(&places, "a goes on", |places| places["a"].len() >= seen + 2).await;
+    assert_whole(&places.lock().unwrap()["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_costs_its_prompt_alone() {
+    let rover = rover().await;
+    let pid = rover.pid();
+    let killer = tokio::task::spawn_blocking(move || {
+        while children(pid).is_empty() {
+            std::thread::yield_now();
+        }
+        for child in children(pid) {
+            assert!(Command::new("kill").args(["-KILL", &child.to_string()]).status().unwrap().success());
+        }
+    });
+    let told = ["cannot look for dog:", "text:a dog", "the process that embeds prompts failed", "signal: 9"];
+    rover.expect(&["prompt", "add", "dog", "text:a dog", "--in", "imu"], 1, &told);
+    killer.await.unwrap();
+    rover.expect(&["prompt", "add", "dog", "text:a big dog", "--in", "imu"], 0, &["looks for dog: text:a big dog"]);
+    assert_eq!(rover.pid(), pid);
+    assert_eq!(rover.log().matches("connected to the broker").count(), 1, "perceptd noticed nothing");
+}
