@@ -4,13 +4,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Rover, assert_whole, count, places, until};
+use super::{ROOT, Rover, assert_whole, count, places, until};
 use crate::mqtt::{Mosquitto, soon};
 
 /// A rover with the reference pack, whose text encoder is large.
 async fn rover() -> Rover {
     let mut rover = Rover::at_rest("rover", Arc::new(Mosquitto::start()), "");
     rover.edit("models/tiny", "models/reference");
+    // The reference pack refuses this clip: part of its background sounds just like it.
+    rover.edit(&format!("[[prompts]]\nid = 'knock'\naudio = '{ROOT}/tests/golden/bell.wav'\nin = ['imu']\n"), "");
     rover.run();
     rover.connected(1).await;
     rover
@@ -41,8 +43,7 @@ async fn memory_does_not_grow_by_what_words_need() {
     let places = places(rover.broker.address());
     until(&places, "both deliver", |places| places.len() == 2).await;
     let before = peak_mb(&rover);
-    let add = ["prompt", "add", "dog", "text:a dog", "0.5*image:tests/golden/wide.png", "--in", "imu"];
-    rover.expect(&add, 0, &["looks for dog: text:a dog + 0.5·image of "]);
+    rover.expect(&["prompt", "add", "dog", "text:a dog", "--in", "imu"], 0, &["looks for dog: text:a dog"]);
     let after = peak_mb(&rover);
     // The encoder of words alone takes more than 60 MB of whoever loads it.
     assert!(after < before + 25, "{before} MB before, {after} MB at most");
@@ -53,7 +54,7 @@ async fn memory_does_not_grow_by_what_words_need() {
     })
     .await;
     let seen = count(&places, "a");
-    until(&places, "a goes on", |places| places["a"].len() >= seen + 2).await;
+    until(&places, "a goes on", |places| places["a"].len() >= seen + 5).await;
     assert_whole(&places.lock().unwrap()["a"]);
 }
 
