@@ -46,7 +46,7 @@ async fn poison_that_the_broker_keeps_is_told_once_and_hinders_nothing() {
     let gate = Gate::open(broker.address()).await;
     let mut stranger = RawEar::connected(broker.address()).await;
     for topic in ["config/desired", "prompt/thud/desired"] {
-        stranger.publish(&format!("{ROOT}{topic}"), true, &[b"\xff\xff ", topic.as_bytes()].concat()).await;
+        stranger.publish(&format!("{ROOT}{topic}"), true, b"\xff\xff").await;
     }
     let mut rover = Rover::at_rest("rover", broker, "");
     rover.edit(&format!("port = {}", rover.broker.address().port), &format!("port = {}", gate.address().port));

@@ -81,7 +81,7 @@ impl Inbox {
 
     fn config(&mut self, arrived: &Arrived) -> Result<ConfigWish, Refused> {
         let digest = self.digest_of(arrived, &About::Config, MAX_CONFIG_BYTES)?;
-        wire::config_wish(&arrived.payload, &digest).map_err(|what| self.poison(About::Config, digest, what))
+        wire::config_wish(&arrived.payload, &digest).map_err(|what| self.poison(arrived, About::Config, &digest, what))
     }
 
     fn prompt(&mut self, id: PromptId, arrived: Arrived) -> Result<PromptWish, Refused> {
@@ -89,14 +89,14 @@ impl Inbox {
         let digest = self.digest_of(&arrived, &about, MAX_PROMPT_BYTES)?;
         match prompt_content(&arrived.payload) {
             Ok(content) => Ok(PromptWish { id, content, digest, payload: arrived.payload }),
-            Err(what) => Err(self.poison(about, digest, what)),
+            Err(what) => Err(self.poison(&arrived, about, &digest, what)),
         }
     }
 
     fn command(&mut self, name: &str, arrived: &Arrived, unix_nanos: i64) -> Result<Command, Refused> {
         let digest = self.digest_of(arrived, &About::Command(None), MAX_COMMAND_BYTES)?;
-        let asked =
-            wire::command(&arrived.payload).map_err(|what| self.poison(About::Command(None), digest.clone(), what))?;
+        let asked = wire::command(&arrived.payload)
+            .map_err(|what| self.poison(arrived, About::Command(None), &digest, what))?;
         let reply_to = self.reply_to(arrived, &asked);
         let about = About::Command(reply_to.clone().ok());
         let refuse = |reason, what: &str| Err(Refused::new(about.clone(), reason, what));
@@ -105,12 +105,12 @@ impl Inbox {
         }
         if asked.name != name {
             let what = format!("the body is of cmd/{}, but the topic is cmd/{name}", asked.name);
-            return Err(self.poison(about, digest, what));
+            return Err(self.poison(arrived, about, &digest, what));
         }
         if !(1..=64).contains(&asked.id.len()) {
-            return Err(self.poison(about, digest, "`id` must have 1 to 64 characters".to_owned()));
+            return Err(self.poison(arrived, about, &digest, "`id` must have 1 to 64 characters".to_owned()));
         }
-        let body = asked.body.clone().map_err(|what| self.poison(about.clone(), digest, what))?;
+        let body = asked.body.clone().map_err(|what| self.poison(arrived, about.clone(), &digest, what))?;
         check_expiry(arrived.expiry, asked.expires_at_unix_nanos, unix_nanos)
             .map_err(|(reason, what)| Refused::new(about.clone(), reason, what))?;
         let reply_to =
@@ -153,16 +153,21 @@ impl Inbox {
             return Err(Refused::new(about.clone(), RefusalReason::TooLarge, what));
         }
         let digest = hex(&Sha256::digest(&arrived.payload));
-        if self.poisons.contains(&digest) {
+        if self.poisons.contains(&poison_key(&arrived.topic, &digest)) {
             return Err(Refused::new(About::Nothing, RefusalReason::Poison, "an unreadable message came again"));
         }
         Ok(digest)
     }
 
-    fn poison(&mut self, about: About, digest: String, what: impl Into<String>) -> Refused {
-        self.poisons.insert(&digest);
+    fn poison(&mut self, arrived: &Arrived, about: About, digest: &str, what: impl Into<String>) -> Refused {
+        self.poisons.insert(&poison_key(&arrived.topic, digest));
         Refused::new(about, RefusalReason::Malformed, what)
     }
+}
+
+/// The same bytes on another topic are another message, with an answer of its own.
+fn poison_key(topic: &str, digest: &str) -> String {
+    format!("{digest} {topic}")
 }
 
 /// The content of a prompt's payload, as it came or as it was kept.

@@ -114,14 +114,14 @@ fn answers_go_below_the_robots_own_reply_topic_alone() {
 }
 
 #[test]
-fn a_poison_message_is_told_once() {
+fn a_poison_message_is_told_once_a_topic() {
     let mut inbox = inbox();
     for (topic, about) in [
         ("config/desired", About::Config),
         ("prompt/dog/desired", About::Prompt("dog".into())),
         ("cmd/snapshot", About::Command(None)),
     ] {
-        let poison = arrived(topic, format!("\u{7f}{topic}").into_bytes());
+        let poison = arrived(topic, vec![0x7f]);
         let refused = inbox.push(poison.clone(), NOW).unwrap_err();
         assert_eq!((refused.reason, refused.about), (RefusalReason::Malformed, about));
         let again = inbox.push(poison, NOW).unwrap_err();
