@@ -8,6 +8,7 @@
 
 // The floor: what every room stands on.
 pub mod backoff;
+pub mod children;
 pub mod geometry;
 pub mod media;
 pub mod modality;

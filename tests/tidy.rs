@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// What every room stands on.
-const FLOOR: [&str; 8] = ["backoff", "geometry", "media", "modality", "pipe", "simd", "telemetry", "time"];
+const FLOOR: [&str; 9] = ["backoff", "children", "geometry", "media", "modality", "pipe", "simd", "telemetry", "time"];
 
 /// Data flows from left to right: a room may import what stands to its left.
 const STREAM: [&str; 9] =
@@ -58,7 +58,7 @@ const BESIDE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only these rooms may name: a device, a runtime or a format stays behind its room's types.
-const CRATES: [(&str, &[&str]); 33] = [
+const CRATES: [(&str, &[&str]); 34] = [
     ("anyhow", &["main", "cli", "daemon"]),
     ("base64", &["sensors"]),
     ("clap", &["main", "cli"]),
@@ -70,6 +70,7 @@ const CRATES: [(&str, &[&str]); 33] = [
     ("mavlink", &["sensors"]),
     ("mcap", &["recording"]),
     ("memmap2", &["store"]),
+    ("nix", &["children"]),
     ("nokhwa", &["sensors"]),
     ("prost", &["publish", "recording"]),
     ("realfft", &["encoders"]),

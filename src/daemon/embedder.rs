@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::prepare::open_again;
+use crate::children;
 use crate::prompts::{PartError, PartSource};
 
 /// So long an answer may take, with the model's loading: a small board with a large pack has time enough, and what hangs is noticed.
@@ -49,7 +50,8 @@ impl Embedder {
         let mut command = Command::new(program);
         // What it is started by need not be its name.
         command.arg0("perceptd").arg("embedder").arg("--pack").arg(pack).args(["--space", space]);
-        let child = command.stdin(OwnedFd::from(its_end.try_clone()?)).stdout(OwnedFd::from(its_end)).spawn()?;
+        command.stdin(OwnedFd::from(its_end.try_clone()?)).stdout(OwnedFd::from(its_end));
+        let child = children::spawn(&mut command)?;
         Ok(Self { child, line })
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use crate::children;
 use crate::modality::SensorId;
 use crate::sensors::{SensorError, pause_until};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
@@ -46,19 +47,15 @@ impl Program {
     pub(super) fn start(sensor: &SensorId, command: &[String]) -> Result<Self, SensorError> {
         let name = command.first().cloned().unwrap_or_default();
         let lost = |why: String| SensorError::Lost { device: name.clone(), why };
-        let mut child = Command::new(&name)
+        let mut start = Command::new(&name);
+        start
             .args(command.iter().skip(1))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own: a signal at the terminal is not for it, and its children end with it.
-            .process_group(0)
-            // What systemd tells perceptd is not for it.
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("WATCHDOG_USEC")
-            .env_remove("WATCHDOG_PID")
-            .spawn()
-            .map_err(|error| lost(format!("cannot be started: {error}")))?;
+            .process_group(0);
+        let mut child = children::spawn(&mut start).map_err(|error| lost(format!("cannot be started: {error}")))?;
         let pipes = (child.stdout.take(), child.stderr.take());
         let (sender, output) = sync_channel(WAITING);
         let last_words = Arc::new(Mutex::new(String::new()));
