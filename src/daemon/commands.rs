@@ -30,7 +30,7 @@ const THUMBNAIL_WIDTH_PX: u32 = 320;
 /// JPEG quality of a thumbnail.
 const THUMBNAIL_QUALITY: u8 = 75;
 
-/// Samples that may wait for the disk: several seconds of all sensors.
+/// Samples that may wait for the disk: a second and a half of a camera, a microphone and an IMU, so that raw frames cannot fill the memory.
 const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// A recording ends when its samples have so many bytes, before the disk is full.
 const MOST_RECORDED_BYTES: u64 = 1 << 30;
