@@ -1,6 +1,7 @@
 //! Configuration, prompts and commands by topic: `perceptd run` with two IMUs on pseudo-terminals, a real mosquitto, `perceptd config` and
 //! `perceptd prompt` as a person calls them, and a Python client that shares no code with perceptd.
 
+mod access;
 mod embedder;
 mod once;
 mod winner;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::arrivals::{Arrived, RetainHandling, Subscription};
-use super::client::{ConnectSettings, Connection, Failure, Step};
+use super::client::{ConnectSettings, Connection, Failure, RefusedFilter, Step};
 use super::heard::{Heard, HeardConfig, HeardPrompt};
 use super::topics::{Class, class_of};
 use super::{BrokerAccess, payload_digest, wire};
@@ -101,8 +101,10 @@ impl Operator {
         loop {
             match operator.connection.next().await {
                 Ok(Step::Connected { .. }) => operator.subscribe()?,
-                Ok(Step::Subscribed { refused: None }) => return Ok(operator),
-                Ok(Step::Subscribed { refused: Some(why) }) => return Err(operator.refused(why)),
+                Ok(Step::Subscribed { refused }) if refused.is_empty() => return Ok(operator),
+                Ok(Step::Subscribed { refused }) => {
+                    return Err(operator.refused(RefusedFilter::in_words(&refused, &operator.heard())));
+                }
                 Ok(_) => {}
                 Err(Failure(why)) => return Err(OperatorError::NotConnected { broker: operator.broker, why }),
             }
@@ -182,11 +184,15 @@ impl Operator {
     }
 
     fn subscribe(&self) -> Result<(), OperatorError> {
-        let filters = ["config/reported", "prompt/+/reported"].map(|below| Subscription {
+        self.connection.try_subscribe(&self.heard()).map_err(|why| self.refused(why))
+    }
+
+    /// What robots report.
+    fn heard(&self) -> [Subscription; 2] {
+        ["config/reported", "prompt/+/reported"].map(|below| Subscription {
             filter: format!("perceptd/v1/{}/+/{below}", self.fleet),
             retain_handling: RetainHandling::EveryConnect,
-        });
-        self.connection.try_subscribe(&filters).map_err(|why| self.refused(why))
+        })
     }
 
     fn refused(&self, why: String) -> OperatorError {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::arrivals::{Arrived, RetainHandling, Subscription};
-use super::client::{ConnectSettings, Connection, Failure, Step};
+use super::client::{ConnectSettings, Connection, Failure, RefusedFilter, Step};
 use super::heard::Heard;
 use super::topics::class_of;
 use super::{BrokerAccess, wire};
@@ -54,18 +54,17 @@ impl Subscriber {
             }
             match self.connection.next().await {
                 Ok(Step::Connected { .. }) => {
-                    let filter =
-                        Subscription { filter: self.filter.clone(), retain_handling: RetainHandling::EveryConnect };
-                    if let Err(why) = self.connection.try_subscribe(&[filter]) {
+                    if let Err(why) = self.connection.try_subscribe(&[self.subscription()]) {
                         return self.lost(format!("cannot subscribe to `{}`: {why}", self.filter));
                     }
                 }
                 Ok(Step::Subscribed { refused }) => {
                     self.backoff.reset();
-                    return match refused {
-                        None => Heard::Connected,
-                        Some(why) => self.lost(format!("the broker refuses the filter `{}`: {why}", self.filter)),
-                    };
+                    if refused.is_empty() {
+                        return Heard::Connected;
+                    }
+                    let why = RefusedFilter::in_words(&refused, &[self.subscription()]);
+                    return self.lost(format!("the broker refuses the subscription: {why}"));
                 }
                 Ok(Step::Arrived(arrived)) => {
                     if let Some(heard) = hear(&arrived) {
@@ -76,6 +75,10 @@ impl Subscriber {
                 Err(Failure(why)) => return self.lost(why),
             }
         }
+    }
+
+    fn subscription(&self) -> Subscription {
+        Subscription { filter: self.filter.clone(), retain_handling: RetainHandling::EveryConnect }
     }
 
     fn lost(&mut self, why: String) -> Heard {

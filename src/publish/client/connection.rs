@@ -1,5 +1,6 @@
 //! A connection to the broker in whichever version it speaks, and its end in words for people.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use super::version::{Choice, Next, Sign};
@@ -44,15 +45,39 @@ pub(in crate::publish) enum Step {
         receive_maximum: u16,
         max_packet_bytes: u32,
     },
-    /// The broker answered a subscription; why it refused a filter, if it did.
+    /// The broker answered a subscription; the filters that it refused.
     Subscribed {
-        refused: Option<String>,
+        refused: Vec<RefusedFilter>,
     },
     Arrived(Arrived),
     /// Nothing that matters here.
     Other,
     /// The client has said DISCONNECT.
     Ended,
+}
+
+/// A filter that the broker refused.
+pub(in crate::publish) struct RefusedFilter {
+    /// Its place among those that were asked for.
+    place: usize,
+    why: String,
+}
+
+impl RefusedFilter {
+    /// Those whose codes are no success.
+    pub(super) fn among<C: Debug>(codes: &[C], is_success: impl Fn(&C) -> bool) -> Vec<Self> {
+        let refused = codes.iter().enumerate().filter(|(_, code)| !is_success(code));
+        refused.map(|(place, code)| Self { place, why: format!("{code:?}") }).collect()
+    }
+
+    /// As `filter (why)`, of what was asked for.
+    pub(in crate::publish) fn in_words(refused: &[Self], asked: &[Subscription]) -> String {
+        let words = refused.iter().map(|Self { place, why }| {
+            let filter = asked.get(*place).map_or("a topic", |subscription| &subscription.filter);
+            format!("{filter} ({why})")
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Why there is no connection.

@@ -29,7 +29,7 @@ use crate::time;
 use connection::{Requests, WillMessage};
 use polling::Polling;
 
-pub(super) use connection::{ConnectSettings, Connection, Failure, NotTaken, Receipt, Step};
+pub(super) use connection::{ConnectSettings, Connection, Failure, NotTaken, Receipt, RefusedFilter, Step};
 
 /// Largest packet either way. Said to the broker, which then drops a larger one instead of cutting the connection.
 pub(super) const MAX_PACKET_BYTES: u32 = 1 << 20;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::connection::Requests;
+use super::connection::{RefusedFilter, Requests};
 use super::{Connection, Ear, Failure, Link, Step, Will};
 use crate::backoff::Backoff;
 use crate::publish::arrivals::Arrived;
@@ -39,9 +39,12 @@ impl Polling {
                 Ok(Step::Connected { receive_maximum, max_packet_bytes }) => {
                     self.connected(receive_maximum, max_packet_bytes);
                 }
-                Ok(Step::Subscribed { refused: Some(why) }) => self.not_subscribed(&why),
+                Ok(Step::Subscribed { refused }) if !refused.is_empty() => {
+                    let asked = self.ear.as_ref().map(|ear| &*ear.subscriptions).unwrap_or_default();
+                    self.not_subscribed(&RefusedFilter::in_words(&refused, asked));
+                }
                 Ok(Step::Arrived(arrived)) => self.hand_on(arrived),
-                Ok(Step::Subscribed { refused: None } | Step::Other) => {}
+                Ok(Step::Subscribed { .. } | Step::Other) => {}
                 Ok(Step::Ended) => return,
                 Err(Failure(why)) => {
                     self.lost(&why);
@@ -82,7 +85,7 @@ impl Polling {
 
     fn not_subscribed(&self, why: &str) {
         tracing::warn!(
-            "nothing can be set by topic: the broker at {} refuses a subscription ({why}); its access rules may forbid it",
+            "what comes by these topics is not heard, for the broker at {} refuses the subscription: {why}; its access rules may forbid it",
             self.broker
         );
     }

@@ -12,7 +12,7 @@ use rumqttc_v4::{
 };
 
 use super::MAX_PACKET_BYTES;
-use super::connection::{self, ConnectSettings, Ended, NotTaken, REQUESTS, Step, WillMessage};
+use super::connection::{self, ConnectSettings, Ended, NotTaken, REQUESTS, RefusedFilter, Step, WillMessage};
 use crate::publish::arrivals::{Arrived, Subscription};
 use crate::publish::desk::Message;
 use crate::publish::outbox::Outcome;
@@ -86,8 +86,8 @@ impl Events {
                 Step::Connected { receive_maximum: u16::MAX, max_packet_bytes: MAX_PACKET_BYTES }
             }
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refused = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
-                Step::Subscribed { refused: refused.map(|code| format!("{code:?}")) }
+                let is_success = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                Step::Subscribed { refused: RefusedFilter::among(&ack.return_codes, is_success) }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(&publish)),
             Ok(_) => Step::Other,

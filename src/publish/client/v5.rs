@@ -14,7 +14,7 @@ use rumqttc::{
 
 use super::MAX_PACKET_BYTES;
 use super::connection::{
-    self, CONTENT_TYPE, ConnectSettings, Ended, NotTaken, REQUESTS, Step, WillMessage, content_type,
+    self, CONTENT_TYPE, ConnectSettings, Ended, NotTaken, REQUESTS, RefusedFilter, Step, WillMessage, content_type,
 };
 use super::version::Sign;
 use crate::publish::arrivals::{Arrived, RetainHandling, Subscription};
@@ -107,8 +107,8 @@ impl Events {
         Ok(match self.0.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(ack))) => connected(ack.properties.as_ref()),
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refused = ack.return_codes.iter().filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
-                Step::Subscribed { refused: refused.map(|code| format!("{code:?}")).next() }
+                let is_success = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                Step::Subscribed { refused: RefusedFilter::among(&ack.return_codes, is_success) }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => Step::Arrived(arrived(publish)),
             Ok(_) => Step::Other,
