@@ -1,6 +1,6 @@
 //! Hears what perceptd publishes, as any subscriber does: through a broker.
 //!
-//! For `perceptd demo` and `watch`, and for tests. It keeps no session: what is published while it is away it does not hear.
+//! For `perceptd demo` and for tests. It keeps no session: what is published while it is away it does not hear.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Which program holds a device: what a person wants to know of a busy one.
+//! Who holds a device, and who may open it: what a person wants to know of one that does not open.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Name and number of another process that has the device open, where we may see it (as its user, or as root).
@@ -33,11 +34,41 @@ pub(super) fn busy(device: &Path) -> String {
     }
 }
 
+/// `permission denied`, with the group whose members may open it.
+pub(super) fn denied(device: &Path) -> String {
+    let group = std::fs::metadata(device).ok().and_then(|metadata| name_of_group(metadata.gid()));
+    match group.filter(|group| group != "root") {
+        Some(group) => format!(
+            "permission denied: members of the group `{group}` may open it (`adduser USER {group}` as root, then log in again)"
+        ),
+        None => "permission denied: root alone may open it, as it seems; a udev rule gives it to a group".to_owned(),
+    }
+}
+
+fn name_of_group(gid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    let mut groups = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    groups.find_map(|fields| (fields.get(2)?.parse() == Ok(gid)).then(|| fields.first().copied().map(str::to_owned))?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn the_group_that_may_open_it_is_named() {
+        assert_eq!(name_of_group(0).as_deref(), Some("root"));
+        assert_eq!(name_of_group(u32::MAX), None);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let told = denied(file.path());
+        let own = name_of_group(file.as_file().metadata().unwrap().gid()).filter(|group| group != "root");
+        match own {
+            Some(group) => assert!(told.contains(&format!("`adduser USER {group}` as root")), "{told}"),
+            None => assert!(told.contains("root alone"), "{told}"),
+        }
+    }
 
     #[test]
     fn the_holder_is_named() {

@@ -19,7 +19,7 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC, Fraction};
 
 use crate::sensors::SensorError;
-use crate::sensors::holder::busy;
+use crate::sensors::holder::{busy, denied};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
 pub(in crate::sensors) use offers::offers;
@@ -203,6 +203,7 @@ fn without_padding<'a>(bytes: &'a [u8], code: Code, format: &Format) -> Option<C
 fn lost(device: &str, error: &std::io::Error) -> SensorError {
     let why = match error.raw_os_error() {
         Some(EBUSY) => busy(Path::new(device)),
+        _ if error.kind() == ErrorKind::PermissionDenied => denied(Path::new(device)),
         Some(ENOSPC) => {
             "the USB bus has no room for this stream: ask for a smaller size, a lower rate or MJPG, or use another port"
                 .to_owned()

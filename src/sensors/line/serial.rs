@@ -1,16 +1,21 @@
 //! A serial port.
 
 use std::io::{Error, ErrorKind, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use serialport::SerialPort;
 
 use super::{ByteClock, ByteLine, lost};
+use crate::sensors::holder::{busy, denied};
 use crate::sensors::{SensorError, SerialPortSettings};
 use crate::time::now;
 
 /// Bytes that one read takes at most: more than any packet.
 const READ_BYTES: usize = 4096;
+
+/// How serialport tells of EIO.
+const IO_ERROR: &str = "I/O error";
 
 /// errno of a device whose driver has let go of it.
 const EIO: i32 = 5;
@@ -33,7 +38,7 @@ impl SerialLine {
         let port = serialport::new(device, *baud)
             .timeout(Duration::from_millis(250))
             .open()
-            .map_err(|error| lost(device, error))?;
+            .map_err(|error| not_opened(device, &error))?;
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
         Ok(Self { device: device.clone(), port, buffer, clock: ByteClock::of_baud(*baud) })
     }
@@ -47,6 +52,20 @@ impl SerialLine {
         } else {
             lost(&self.device, error)
         }
+    }
+}
+
+/// Why a port does not open, in words.
+fn not_opened(device: &str, error: &serialport::Error) -> SensorError {
+    match error.kind {
+        serialport::ErrorKind::Io(ErrorKind::PermissionDenied) => lost(device, denied(Path::new(device))),
+        // EBUSY, or its lock is taken.
+        serialport::ErrorKind::NoDevice => lost(device, busy(Path::new(device))),
+        // EIO has no kind of its own there: a board's UART whose driver is not bound, or a number without hardware (/dev/ttyS1).
+        _ if error.description == IO_ERROR => {
+            lost(device, "there is no hardware behind this port, or no driver is bound to it: is it the right one?")
+        }
+        _ => lost(device, error),
     }
 }
 
