@@ -3,9 +3,10 @@
 //! Messages lie on the shelf, on disk or in memory; here is only which may be offered when. Bounded by count, bytes and age: the
 //! oldest goes first and is counted. A record waits only behind earlier records of its own event, so live events do not queue behind
 //! a backlog. What the broker has taken stays on the shelf for a while: it is offered again on request, and by itself when the
-//! connection broke within half a second, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
+//! connection broke within two seconds, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
 //! not know the client, and time comes in.
 
+mod held;
 mod record;
 mod shelf;
 
@@ -17,51 +18,34 @@ use uuid::Uuid;
 use crate::modality::SensorId;
 use crate::store::events::{EventStore, Fate, Left, Openness, StoreError};
 use crate::time::MonoTime;
+use held::{Held, Place, Queue};
 use record::aged;
 use shelf::{Card, Shelf, card};
 
 pub use record::{OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
 
-/// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next.
-const UNCERTAIN: Duration = Duration::from_millis(500);
+/// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next: a
+/// broker that was killed may have acknowledged what it had not handed on. On a machine with three times the work that it could do, a
+/// subscriber lagged behind by more than half a second (docs/faults.md).
+const UNCERTAIN: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Behind an earlier record of its event.
-    Behind,
-    /// May be offered.
-    Ready,
-    /// Offered, not yet acknowledged.
-    Offered,
-    /// Waits for its next offer.
-    Resting(MonoTime),
-}
-
-struct Held {
-    event: Uuid,
-    sensor: SensorId,
-    bytes: usize,
-    accepted_at: MonoTime,
-    place: Place,
-    first_failed_at: Option<MonoTime>,
-    /// It has been counted as delivered or given up before.
-    is_again: bool,
-}
+/// So often a record is offered again by itself. The repeat can be lost as the first was; under a broker that dies again and again,
+/// repeats without a bound would feed on repeats.
+const MOST_REPEATS: u8 = 3;
 
 /// The outbox.
 pub struct Outbox {
     limits: OutboxLimits,
     shelf: Shelf,
     held: BTreeMap<RecordId, Held>,
-    /// Every event's records in their order; only the first may be offered.
-    by_event: HashMap<Uuid, VecDeque<RecordId>>,
-    /// Ready records that were accepted since the last connect and have not failed yet: they go first.
+    by_event: HashMap<Uuid, Queue>,
+    /// Ready records that were accepted since the last connect, and of whose event none has failed yet: they go first.
     live: BTreeSet<RecordId>,
     /// The other ready records.
     backlog: BTreeSet<RecordId>,
     resting: BTreeSet<(MonoTime, RecordId)>,
-    /// When the newest records were acknowledged.
-    acknowledged: VecDeque<(MonoTime, RecordId)>,
+    /// When the newest records were acknowledged, and how often each had been repeated.
+    acknowledged: VecDeque<(MonoTime, RecordId, u8)>,
     next_id: u64,
     backlog_below: u64,
     bytes: usize,
@@ -90,7 +74,7 @@ impl Outbox {
             let accepted_at = if is_of_this_boot { message.accepted_at.0 } else { aged(message.accepted_at.1, now) };
             if let Some(card) = card(message) {
                 outbox.counts.recovered += 1;
-                outbox.hold(Card { accepted_at, ..card }, false);
+                outbox.hold(Card { accepted_at, ..card }, None);
             }
         }
         outbox.keep_bounds(now.0);
@@ -129,7 +113,7 @@ impl Outbox {
         }
         let (card, now) = (Card::of(id, &record), record.accepted_at.0);
         self.shelf.put(id, record, openness);
-        self.hold(card, false);
+        self.hold(card, None);
         self.keep_bounds(now);
         id
     }
@@ -162,18 +146,22 @@ impl Outbox {
         match outcome {
             Outcome::Delivered => {
                 self.counts.delivered += u64::from(!held.is_again);
-                if !held.is_again {
-                    // Once only: under a broker that dies again and again, repeats would feed on repeats.
-                    self.acknowledged.push_back((now, id));
+                if held.repeats < MOST_REPEATS {
+                    self.acknowledged.push_back((now, id, held.repeats));
                 }
-                while self.acknowledged.front().is_some_and(|&(at, _)| at + UNCERTAIN < now) {
+                while self.acknowledged.front().is_some_and(|&(at, ..)| at + UNCERTAIN < now) {
                     self.acknowledged.pop_front();
+                }
+                if let Some(queue) = self.by_event.get_mut(&held.event) {
+                    queue.failing_since = None;
                 }
                 self.remove(id, Fate::Kept);
             }
             Outcome::Undone => self.place_in_turn(id),
             Outcome::Unclaimed | Outcome::Refused => {
-                let since = *held.first_failed_at.get_or_insert(now);
+                let queue = self.by_event.entry(held.event).or_default();
+                // Those behind it fail with it, or an event of many messages would take as many times as long.
+                let since = (*queue.failing_since.get_or_insert(now)).max(held.accepted_at);
                 if now < since + self.limits.retry_for {
                     self.place(id, Place::Resting(now + self.limits.retry_every));
                     return;
@@ -193,9 +181,10 @@ impl Outbox {
     pub fn connected(&mut self, now: MonoTime) {
         self.backlog_below = self.next_id;
         self.backlog.append(&mut self.live);
-        let uncertain: Vec<RecordId> = self.acknowledged.drain(..).map(|(_, id)| id).collect();
-        match self.shelf.again_by_id(&uncertain) {
-            Ok(cards) => self.hold_again(cards),
+        let uncertain: BTreeMap<RecordId, u8> =
+            self.acknowledged.drain(..).map(|(_, id, repeats)| (id, repeats + 1)).collect();
+        match self.shelf.again_by_id(&uncertain.keys().copied().collect::<Vec<_>>()) {
+            Ok(cards) => self.hold_again(cards, &uncertain),
             Err(error) => tracing::error!(%error, "what the broker may have lost cannot be offered again"),
         }
         self.keep_bounds(now);
@@ -209,15 +198,15 @@ impl Outbox {
         let oldest_seq = self.shelf.oldest_seq(topic)?;
         let cards = self.shelf.again(from_seq, topic)?;
         let messages = cards.len() as u64;
-        self.hold_again(cards);
+        self.hold_again(cards, &BTreeMap::new());
         self.keep_bounds(now);
         Ok(Resent { messages, oldest_seq })
     }
 
-    /// Records that nobody has refused yet; a stop waits for these only.
+    /// Records of events of which nothing has been refused yet; a stop waits for these only.
     #[must_use]
     pub fn untried(&self) -> usize {
-        self.held.values().filter(|held| held.first_failed_at.is_none()).count()
+        self.by_event.values().filter(|queue| queue.failing_since.is_none()).map(|queue| queue.ids.len()).sum()
     }
 
     /// Records held.
@@ -281,16 +270,24 @@ impl Outbox {
         OutboxCounts { unwritten, damaged, ..self.counts }
     }
 
-    /// Puts a record in its place behind earlier ones of its event.
-    fn hold(&mut self, card: Card, is_again: bool) {
+    /// Puts a record in its place behind earlier ones of its event; `repeats` of one that has been counted before.
+    fn hold(&mut self, card: Card, repeats: Option<u8>) {
         let Card { id, event, sensor, bytes, accepted_at } = card;
         self.bytes += bytes;
-        self.again += usize::from(is_again);
-        let queue = self.by_event.entry(event).or_default();
-        let at = queue.partition_point(|&queued| queued < id);
-        queue.insert(at, id);
-        let second = if at == 0 { queue.get(1).copied() } else { None };
-        let held = Held { event, sensor, bytes, accepted_at, place: Place::Behind, first_failed_at: None, is_again };
+        self.again += usize::from(repeats.is_some());
+        let ids = &mut self.by_event.entry(event).or_default().ids;
+        let at = ids.partition_point(|&queued| queued < id);
+        ids.insert(at, id);
+        let second = if at == 0 { ids.get(1).copied() } else { None };
+        let held = Held {
+            event,
+            sensor,
+            bytes,
+            accepted_at,
+            place: Place::Behind,
+            is_again: repeats.is_some(),
+            repeats: repeats.unwrap_or(0),
+        };
         self.held.insert(id, held);
         self.place_in_turn(id);
         if let Some(second) = second
@@ -300,24 +297,26 @@ impl Outbox {
         }
     }
 
-    fn hold_again(&mut self, cards: Vec<Card>) {
+    fn hold_again(&mut self, cards: Vec<Card>, repeats: &BTreeMap<RecordId, u8>) {
         for card in cards.into_iter().filter(|card| !self.held.contains_key(&card.id)).collect::<Vec<_>>() {
             self.counts.again += 1;
-            self.hold(card, true);
+            let repeats = repeats.get(&card.id).copied().unwrap_or(0);
+            self.hold(card, Some(repeats));
         }
     }
 
     /// Ready if it is the first of its event, behind if it is not.
     fn place_in_turn(&mut self, id: RecordId) {
         let Some(held) = self.held.get(&id) else { return };
-        let is_first = self.by_event.get(&held.event).and_then(VecDeque::front) == Some(&id);
+        let is_first = self.by_event.get(&held.event).and_then(|queue| queue.ids.front()) == Some(&id);
         self.place(id, if is_first { Place::Ready } else { Place::Behind });
     }
 
     /// Moves a record to `place`, in all indices.
     fn place(&mut self, id: RecordId, place: Place) {
         let Some(held) = self.held.get_mut(&id) else { return };
-        let has_failed = held.first_failed_at.is_some() || held.is_again;
+        let is_failing = self.by_event.get(&held.event).is_some_and(|queue| queue.failing_since.is_some());
+        let has_failed = is_failing || held.is_again;
         match std::mem::replace(&mut held.place, place) {
             Place::Behind => {}
             Place::Ready => {
@@ -352,8 +351,8 @@ impl Outbox {
         self.bytes -= held.bytes;
         self.again -= usize::from(held.is_again);
         let next = self.by_event.get_mut(&held.event).and_then(|queue| {
-            queue.retain(|&queued| queued != id);
-            queue.front().copied()
+            queue.ids.retain(|&queued| queued != id);
+            queue.ids.front().copied()
         });
         match next {
             Some(next) if self.held.get(&next).is_some_and(|held| held.place == Place::Behind) => {

@@ -75,6 +75,27 @@ fn without_a_subscriber_it_is_offered_again_and_then_counted() {
 }
 
 #[test]
+fn an_event_of_many_messages_is_not_offered_for_longer_than_one_of_one() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    for seq in 0..5 {
+        accept(&mut outbox, record(1, seq, 1));
+    }
+    let mut left = Vec::new();
+    for second in 0..=120 {
+        if second == 50 {
+            accept(&mut outbox, Record { accepted_at: (at(second), 0), ..record(1, 5, 1) });
+        }
+        while let Some((id, _)) = offered_seq(&mut outbox, at(second)) {
+            outbox.settle(id, Outcome::Unclaimed, at(second));
+        }
+        assert_eq!(outbox.untried(), 0, "a stop does not wait for those behind it either");
+        left.push(outbox.len());
+    }
+    assert_eq!([left[49], left[59], left[60], left[109], left[110]], [5, 6, 1, 1, 0], "each has its own minute");
+    assert_eq!(outbox.counts().unclaimed, 6);
+}
+
+#[test]
 fn a_subscriber_that_comes_back_in_time_gets_it() {
     let mut outbox = Outbox::new(limits(10, 1000));
     accept(&mut outbox, record(1, 0, 1));
@@ -119,7 +140,7 @@ fn what_was_acknowledged_just_before_the_connection_broke_is_offered_again_in_it
     for seq in 0..4 {
         accept(&mut outbox, record(1, seq, 1));
     }
-    for millis in [2_000, 2_600, 3_000] {
+    for millis in [500, 2_600, 3_000] {
         let time = MonoTime::from_nanos(millis * 1_000_000);
         let (id, _) = offered_seq(&mut outbox, time).unwrap();
         outbox.settle(id, Outcome::Delivered, time);
@@ -133,6 +154,21 @@ fn what_was_acknowledged_just_before_the_connection_broke_is_offered_again_in_it
     }
     assert_eq!(order, [1, 2, 3], "not the first, which was acknowledged long before");
     assert_eq!((outbox.counts().delivered, outbox.len(), outbox.bytes()), (4, 0, 0));
+}
+
+#[test]
+fn a_repeat_is_repeated_but_not_for_ever() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    accept(&mut outbox, record(1, 0, 1));
+    let mut offers = 0;
+    for second in 0..10 {
+        if let Some((id, _)) = offered_seq(&mut outbox, at(second)) {
+            offers += 1;
+            outbox.settle(id, Outcome::Delivered, at(second));
+        }
+        outbox.connected(at(second));
+    }
+    assert_eq!((offers, outbox.counts().again, outbox.counts().delivered), (4, 3, 1));
 }
 
 #[test]
