@@ -27,7 +27,7 @@ pub(super) struct HomeAssistant {
     prefix: String,
     /// `perceptd/v1/<fleet>/<robot>/ha/`.
     states: String,
-    /// The robot among all that this Home Assistant knows, of `a-z 0-9 _ -`.
+    /// The robot among all that this Home Assistant knows, of `a-z 0-9 _ - R`.
     device: String,
     robot: String,
     fleet: String,
@@ -45,7 +45,8 @@ impl HomeAssistant {
         Self {
             prefix: prefix.to_owned(),
             states: format!("{root}ha/"),
-            device: format!("perceptd-{fleet}-{robot}"),
+            // Names have no capitals, so no two robots are one device; Home Assistant takes neither dots nor slashes here.
+            device: format!("perceptd-{fleet}-R-{robot}"),
             robot: robot.to_owned(),
             fleet: fleet.to_owned(),
         }
@@ -158,9 +159,9 @@ mod tests {
     #[test]
     fn a_prompt_is_a_binary_sensor_of_the_robot() {
         let said = home().prompt("dog");
-        assert_eq!(said.topic, "homeassistant/binary_sensor/perceptd-farm-r1/prompt-dog/config");
+        assert_eq!(said.topic, "homeassistant/binary_sensor/perceptd-farm-R-r1/prompt-dog/config");
         let config: Value = serde_json::from_slice(&said.payload).unwrap();
-        assert_eq!(config["unique_id"], "perceptd-farm-r1-prompt-dog");
+        assert_eq!(config["unique_id"], "perceptd-farm-R-r1-prompt-dog");
         assert_eq!(config["state_topic"], home().prompt_state("dog", true).topic);
         assert_eq!(config["availability_topic"], home().available(true).topic);
         assert_eq!(config["payload_on"].as_str().unwrap().as_bytes(), home().prompt_state("dog", true).payload);

@@ -45,7 +45,7 @@ async fn prompts_and_sensors_are_entities_that_home_assistant_accepts() {
             && states.iter().all(|(topic, payload)| heard.get(*topic).is_some_and(|said| said == payload))
     })
     .await;
-    let config = "homeassistant/binary_sensor/perceptd-fleet-robot/prompt-dog/config";
+    let config = "homeassistant/binary_sensor/perceptd-fleet-R-robot/prompt-dog/config";
     assert!(heard.contains_key(config), "{heard:?}");
     home_assistant_accepts(&heard);
 

@@ -80,7 +80,8 @@ impl Client {
     pub(super) fn start(settings: &PublishSettings, will: Will, ear: Option<Ear>, first_session: u64) -> Self {
         let connection = Connection::new(ConnectSettings {
             broker: settings.broker.clone(),
-            client_id: format!("perceptd-{}-{}", settings.fleet, settings.robot),
+            // Names have no dots, so no two robots share an id.
+            client_id: format!("perceptd.{}.{}", settings.fleet, settings.robot),
             keep_alive: settings.keep_alive,
             session_expiry: Some(settings.session_expiry),
             max_in_flight: settings.max_in_flight.saturating_add(8),
