@@ -201,8 +201,9 @@ fn start_logging(filter: &str) -> anyhow::Result<LogFilter> {
 }
 
 fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
-    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs.
-    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,{filter}"))
+    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs. The client
+    // has a warning for each message that the broker refuses, which perceptd tells once.
+    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,rumqttc=error,{filter}"))
         .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::perception::{Embedded, Finding, Perception, PerceptionChange};
 use super::threads::{Heartbeat, Turn};
 use crate::encoders::SpaceId;
-use crate::events::Event;
+use crate::events::{Event, Phase};
 use crate::pipe::{Received, Receiver};
 use crate::publish::{EmbeddingReading, JointReading, Publisher};
 use crate::space::JointVector;
@@ -73,7 +73,12 @@ impl InferenceLoop {
     }
 
     fn publish_event(&self, event: &Event) {
-        tracing::info!(prompt = %event.prompt, sensor = %event.sensor, phase = ?event.phase, score = event.score.calibrated, "event");
+        let Event { prompt, sensor, phase, score, .. } = event;
+        if matches!(phase, Phase::Update) {
+            tracing::debug!(%prompt, %sensor, ?phase, score = score.calibrated, "event");
+        } else {
+            tracing::info!(%prompt, %sensor, ?phase, score = score.calibrated, "event");
+        }
         if let Err(error) = self.publisher.event(event) {
             tracing::error!(%error, prompt = %event.prompt, "an event could not be published");
         }
