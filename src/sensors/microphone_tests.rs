@@ -74,9 +74,9 @@ fn settings(device: &str) -> SensorSettings {
 
 fn read_tone() {
     // The beginning of another's name names nothing.
-    let error = open(&settings("ton")).err().unwrap().to_string();
+    let error = open(&settings("ton"), &stream::Progress::default()).err().unwrap().to_string();
     assert!(error.starts_with("ton: not found; "), "{error}");
-    let mut microphone = open(&settings("tone")).unwrap();
+    let mut microphone = open(&settings("tone"), &stream::Progress::default()).unwrap();
     let (mut values, mut stamps) = (Vec::new(), Vec::new());
     let deadline = now() + Duration::from_secs(10);
     while values.len() < RATE_HZ as usize && now() < deadline {

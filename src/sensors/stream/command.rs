@@ -22,6 +22,8 @@ pub(super) struct Command {
     waiting: VecDeque<(MonoTime, SampleData)>,
     seq: u64,
     refused: u64,
+    /// Bytes that came and were not told yet.
+    bytes: u64,
 }
 
 /// What the program writes, and what of it is not whole yet.
@@ -48,7 +50,7 @@ impl Command {
             },
         };
         let program = Program::start(&id, &settings.command)?;
-        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0, refused: 0 })
+        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0, refused: 0, bytes: 0 })
     }
 
     fn take(&mut self, arrived_at: MonoTime, bytes: &[u8]) {
@@ -57,6 +59,7 @@ impl Command {
             Output::Mjpeg { splitter, clock } => {
                 let before = splitter.refused();
                 clock.arrived(bytes.len() as u64, arrived_at);
+        self.bytes += bytes.len() as u64;
                 for picture in splitter.push(bytes) {
                     let began_at = clock.began(picture.offset).unwrap_or(arrived_at);
                     match CameraFrame::of_jpeg(picture.bytes) {
@@ -133,6 +136,10 @@ impl FrameSplitter {
             RawLayout::Yuyv | RawLayout::Thermal(..) | RawLayout::Depth(_) => width * height * 2,
         };
         Self { layout, size, bytes: bytes.max(1), frame: Vec::new(), began_at: MonoTime::default() }
+    }
+
+    fn take_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
     }
 
     fn push(&mut self, mut bytes: &[u8], at: MonoTime, mut found: impl FnMut(MonoTime, SampleData)) {

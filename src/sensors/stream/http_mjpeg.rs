@@ -121,6 +121,10 @@ impl Sensor for HttpMjpeg {
     fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
+
+    fn take_bytes(&mut self) -> u64 {
+        self.clock.take_bytes()
+    }
 }
 
 /// Errors of a read that only say that nothing came.
