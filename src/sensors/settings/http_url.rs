@@ -92,8 +92,11 @@ mod tests {
             let url: HttpUrl = text.parse().unwrap();
             assert_eq!((url.host.as_str(), url.port, url.path.as_str()), (host, port, path));
             let told = url.to_string();
-            assert_eq!(told, told.parse::<HttpUrl>().unwrap().to_string());
-            assert!(told.contains(host) && !told.contains("b=c"), "{told}");
+            let place = told.trim_end_matches("?…").parse::<HttpUrl>().unwrap();
+            assert_eq!(
+                (place.host.as_str(), place.port, Some(place.path.as_str())),
+                (host, port, path.split('?').next())
+            );
         }
     }
 
