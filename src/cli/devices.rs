@@ -1,6 +1,7 @@
 //! `perceptd devices`: what is plugged in, with stable names, what it offers, and a section of the config to paste for each.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
@@ -147,8 +148,11 @@ fn camera_config(camera: &FoundCamera, number: &str) -> String {
         }
     };
     let mut config = format!("[sensors.{name}{number}]\ndriver = \"{driver}\"\ndevice = {device}");
-    if let Some((width, height)) = offer.and_then(usual_size) {
+    if let Some(((width, height), rates)) = offer.and_then(usual_size) {
         config.push_str(&format!("\nwidth_px = {width}\nheight_px = {height}"));
+        if let Some(rate_hz) = usual_rate(rates) {
+            config.push_str(&format!("\nrate_hz = {rate_hz}"));
+        }
     }
     if offer.is_none() && camera.problem.is_none() {
         let layouts: Vec<&str> = camera.offers.iter().map(|offer| offer.fourcc.as_str()).collect();
@@ -160,14 +164,32 @@ fn camera_config(camera: &FoundCamera, number: &str) -> String {
     config
 }
 
-/// 640x480 where it is offered, else the first size; none for a range, within which the default lies.
-fn usual_size(offer: &Offer) -> Option<(u32, u32)> {
+/// 640x480 where it is offered, else the first size, and its rates; none for a range, within which the default lies.
+fn usual_size(offer: &Offer) -> Option<((u32, u32), &[String])> {
     let sizes = offer.sizes.iter().filter_map(|offer| {
         let (width, height) = offer.size.split_once('x')?;
-        Some((width.parse().ok()?, height.parse().ok()?))
+        Some(((width.parse().ok()?, height.parse().ok()?), offer.rates.as_slice()))
     });
-    let sizes: Vec<(u32, u32)> = sizes.collect();
-    sizes.iter().find(|size| **size == (640, 480)).or_else(|| sizes.first()).copied()
+    let sizes: Vec<((u32, u32), &[String])> = sizes.collect();
+    sizes.iter().find(|(size, _)| *size == (640, 480)).or_else(|| sizes.first()).copied()
+}
+
+/// The highest rate that is offered up to the usual one, unless that is a slide show: then the next one above. None where none is
+/// told, or none that a config can have.
+fn usual_rate(rates: &[String]) -> Option<f64> {
+    const USUAL_HZ: f64 = 15.0;
+    const FEW_HZ: f64 = 5.0;
+    const IN_CONFIG_HZ: RangeInclusive<f64> = 0.1..=240.0;
+    // `30`, or `5 to 30`.
+    let range = |text: &String| {
+        let (low, high) = text.split_once(" to ").unwrap_or((text, text));
+        Some((low.parse::<f64>().ok()?, high.parse::<f64>().ok()?))
+    };
+    let ranges = || rates.iter().filter_map(range);
+    let below = ranges().filter(|(low, _)| *low <= USUAL_HZ).map(|(_, high)| high.min(USUAL_HZ)).max_by(f64::total_cmp);
+    let above = ranges().map(|(low, _)| low).filter(|low| *low > USUAL_HZ).min_by(f64::total_cmp);
+    let rate = below.filter(|rate| *rate >= FEW_HZ).or(above).or(below);
+    rate.filter(|rate| IN_CONFIG_HZ.contains(rate))
 }
 
 fn microphone_config(microphone: &FoundMicrophone, number: &str) -> String {
@@ -233,6 +255,28 @@ mod tests {
         assert!(matches!(driver(&microphone_config(&microphone, "")), DriverSettings::Microphone(_)));
         let port = FoundSerialPort { device: "/dev/ttyS0".to_owned(), names: Vec::new() };
         assert!(matches!(driver(&serial_config(&port, "")), DriverSettings::Imu(_)));
+    }
+
+    #[test]
+    fn the_rate_is_one_that_the_camera_has() {
+        let rate = |rates: &[&str]| usual_rate(&rates.iter().map(|rate| (*rate).to_owned()).collect::<Vec<_>>());
+        for (rates, expected) in [
+            (&["30", "15", "10"][..], Some(15.0)),
+            (&["30", "10"], Some(10.0)),
+            (&["10", "5"], Some(10.0)),
+            (&["60", "30", "1"], Some(30.0)),
+            (&["3"], Some(3.0)),
+            (&["1 to 60"], Some(15.0)),
+            (&["1 to 9"], Some(9.0)),
+            (&["0"], None),
+            (&[], None),
+        ] {
+            assert_eq!(rate(rates), expected, "{rates:?}");
+        }
+        let mut slow = camera(&[("YUYV", &["1280x720"])]);
+        slow.offers[0].sizes[0].rates = vec!["7.5".to_owned()];
+        let DriverSettings::Camera(CameraDriver::V4l(settings)) = driver(&camera_config(&slow, "")) else { panic!() };
+        assert_eq!((settings.node.width_px, settings.node.rate_hz), (1280, 7.5));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::{EXIT_USAGE, report};
 use crate::config::Settings;
 use crate::daemon::{self, Recorded};
+use crate::modality::SensorId;
 use crate::recording::{RecordingError, parts};
-use crate::telemetry::SensorReading;
+use crate::telemetry::{DropReason, SensorReading};
 
 /// Where the installed service has its config.
 const USUAL_CONFIG: &str = "/etc/perceptd/perceptd.toml";
@@ -59,12 +60,43 @@ fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
 }
 
 fn told(recorded: &Recorded) -> String {
-    let of = |(sensor, samples, reading): &(_, u64, SensorReading)| {
-        let lost: u64 = reading.drops.values().sum();
-        let drops = if lost == 0 { String::new() } else { format!(" ({lost} more were lost: the disk is too slow)") };
-        let reason = reading.state.reason();
-        let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-        format!("{samples} of {sensor}{drops}{why}")
+    let of = |(sensor, samples, reading): &(SensorId, u64, SensorReading)| {
+        let lost: Vec<String> = reading.drops.iter().map(|(reason, count)| lost_in_words(*reason, *count)).collect();
+        let reason = Some(reading.state.reason().to_owned()).filter(|reason| !reason.is_empty());
+        let notes: String = lost.into_iter().chain(reason).map(|note| format!(" ({note})")).collect();
+        format!("{samples} of {sensor}{notes}")
     };
     format!("{} samples", recorded.sensors.iter().map(of).collect::<Vec<_>>().join(", "))
+}
+
+fn lost_in_words(reason: DropReason, count: u64) -> String {
+    match reason {
+        DropReason::SensorPipeFull => format!("{count} more were lost: the disk is too slow"),
+        DropReason::Undecodable => format!("{count} more came damaged or unreadable"),
+        other => format!("{count} more were lost: {}", other.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::SensorCounters;
+
+    #[test]
+    fn the_disk_is_blamed_for_what_it_lost_alone() {
+        let told_of = |drops: &[DropReason]| {
+            let counters = SensorCounters::default();
+            drops.iter().for_each(|reason| counters.count_drop(*reason));
+            let sensors = vec![(SensorId::new("imu").unwrap(), 7, counters.read())];
+            told(&Recorded { sensors })
+        };
+        assert_eq!(told_of(&[]), "7 of imu samples");
+        let damaged = told_of(&[DropReason::Undecodable; 3]);
+        assert!(damaged.contains("(3 more came damaged or unreadable)") && !damaged.contains("disk"), "{damaged}");
+        let both = told_of(&[DropReason::Undecodable, DropReason::SensorPipeFull, DropReason::SensorPipeFull]);
+        assert!(
+            both.contains("(2 more were lost: the disk is too slow)") && both.contains("1 more came damaged"),
+            "{both}"
+        );
+    }
 }

@@ -129,6 +129,10 @@ fn each_mistake_is_named() {
              width_px, height_px, rate_hz, telemetry_rows, kelvin_per_step, radiometric, min_celsius, max_celsius",
         ),
         (
+            "[sensors.a]\ndriver = 'v4l'\ndevice = '/dev/video0'\n[sensors.b]\ndriver = 'v4l_depth'\ndevice = '/dev/video0'\n",
+            "line 10: sensors.b: its device is that of `a` too, and only one of them can open it",
+        ),
+        (
             "[sensors.c]\ndriver = 'command'\noutput = 's16le'\ncommand = []\n",
             "line 7: sensors.c: `command` names no program",
         ),

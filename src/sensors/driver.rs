@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::stall::Unread;
+use super::stream::Progress;
 use super::{
     DriverSettings, MicrophoneSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until,
 };
@@ -15,9 +17,16 @@ use crate::time::{MonoTime, NANOS_PER_SEC, now};
 /// Longest wait for a sample before the stop flag is looked at.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// First and longest wait before a lost device is opened again.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// First and longest step of the wait before a lost device is opened again; a wait is half a step at least.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A device that gave samples for this long was well: its waits start over. One that gives a sample and dies waits ever longer.
+const WELL_AFTER: Duration = Duration::from_secs(10);
+
+/// So many changes of a sensor's state are logged in such a time.
+const MOST_LOGGED: u32 = 10;
+const LOG_PERIOD: Duration = Duration::from_secs(600);
 
 /// A stall is this many periods without data, but at least [`SHORTEST_STALL`].
 const STALL_PERIODS: f64 = 5.0;
@@ -36,9 +45,12 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
         stall_after: stall_after(&settings.driver),
         silence_after: silence_after(&settings.driver),
         is_silent: false,
+        well_after: WELL_AFTER,
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
+        log: LogLimit::default(),
     };
-    life.run(|| open(settings));
+    let progress = Progress::default();
+    life.run(|| open(settings, &progress));
 }
 
 /// How long a healthy device may be silent; for ever where nothing is overdue.
@@ -66,7 +78,9 @@ struct Life<'a> {
     silence_after: Option<Duration>,
     /// Silence was told and is not over.
     is_silent: bool,
+    well_after: Duration,
     backoff: Backoff,
+    log: LogLimit,
 }
 
 /// Why an open device was left.
@@ -87,7 +101,7 @@ impl Life<'_> {
                     Left::Lost => {}
                     Left::Silent => continue,
                 },
-                Err(error) => self.lose(&error),
+                Err(error) => self.lose(error.to_string()),
             }
             // The device is closed by now, which frees its name for the next plug.
             let wait = self.backoff.next_wait();
@@ -98,19 +112,24 @@ impl Life<'_> {
     /// Reads until the device is lost. A stall is told as such and then treated as a loss: opening anew is all that can help.
     fn read(&mut self, device: &mut dyn Sensor) -> Left {
         let mut last = now();
-        let mut silent_since = None;
+        let (mut first, mut silent_since, mut unread) = (None, None, Unread::since(last));
         loop {
             if self.is_stopped() {
                 return Left::Stop;
             }
             let read = device.next(READ_TIMEOUT);
-            for _ in 0..device.take_refused() {
+            let refused = device.take_refused();
+            for _ in 0..refused {
                 self.counters.count_drop(DropReason::Undecodable);
             }
+            unread.add(device.take_bytes(), refused, now());
             match read {
                 Ok(Some(sample)) => {
                     last = now();
-                    self.backoff.reset();
+                    unread = Unread::since(last);
+                    if last.nanos_since(*first.get_or_insert(last)) >= nanos(self.well_after) {
+                        self.backoff.reset();
+                    }
                     self.counters.count_sample(sample.arrived_at);
                     if is_nothing(&sample.data) {
                         silent_since.get_or_insert(last);
@@ -128,12 +147,14 @@ impl Life<'_> {
                     }
                 }
                 Ok(None) if now().nanos_since(last) > nanos(self.stall_after) => {
-                    self.set(SensorState::Stalled(format!("no data for {:.1} s", self.stall_after.as_secs_f64())));
+                    let why = unread.stall(&self.settings.driver, now(), self.stall_after.as_secs_f64());
+                    self.set(SensorState::Stalled(why));
                     return Left::Lost;
                 }
-                Ok(None) => {}
+                Ok(None) => device.at_rest().into_iter().for_each(|state| self.set(state)),
                 Err(error) => {
-                    self.lose(&error);
+                    let unread = unread.in_words(&self.settings.driver).filter(|_| first.is_none());
+                    self.lose([Some(error.to_string()), unread].into_iter().flatten().collect::<Vec<_>>().join("; "));
                     return Left::Lost;
                 }
             }
@@ -152,25 +173,28 @@ impl Life<'_> {
         true
     }
 
-    fn lose(&mut self, error: &SensorError) {
+    fn lose(&mut self, why: String) {
         self.is_silent = false;
-        self.set(SensorState::Lost(error.to_string()));
+        self.set(SensorState::Lost(why));
     }
 
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn set(&self, state: SensorState) {
+    fn set(&mut self, state: SensorState) {
         let sensor = &self.settings.id;
-        if !self.counters.set_state(state.clone()) {
+        if !self.counters.set_state(state.clone()) || !self.log.allows(now()) {
             return;
         }
         match &state {
             SensorState::Starting => {}
             SensorState::Ok => tracing::info!(%sensor, "sensor delivers"),
-            SensorState::Stalled(reason) => tracing::warn!(%sensor, %reason, "sensor stalled; opening it again"),
+            SensorState::Stalled(reason) => tracing::warn!(%sensor, %reason, "sensor stalled"),
             SensorState::Lost(reason) => tracing::warn!(%sensor, %reason, "sensor lost; trying again"),
+        }
+        if self.log.logged == MOST_LOGGED {
+            tracing::warn!(%sensor, "this sensor comes and goes: for some minutes its state stands in `health` alone");
         }
     }
 
@@ -186,6 +210,25 @@ impl Life<'_> {
             }
         }
         sample
+    }
+}
+
+/// Lets few changes of state into the log: a device may come and go for ever.
+#[derive(Debug, Default)]
+struct LogLimit {
+    /// None before the first.
+    began: Option<MonoTime>,
+    logged: u32,
+}
+
+impl LogLimit {
+    fn allows(&mut self, at: MonoTime) -> bool {
+        if self.began.is_none_or(|began| at >= began + LOG_PERIOD) {
+            (self.began, self.logged) = (Some(at), 0);
+        }
+        let is_allowed = self.logged < MOST_LOGGED;
+        self.logged += u32::from(is_allowed);
+        is_allowed
     }
 }
 
@@ -264,7 +307,9 @@ mod tests {
             stall_after: Duration::ZERO,
             silence_after: Some(Duration::from_millis(1)),
             is_silent: false,
+            well_after: WELL_AFTER,
             backoff,
+            log: LogLimit::default(),
         };
         life.run(open);
         let mut got = 0;
@@ -295,6 +340,41 @@ mod tests {
         );
         assert_eq!((got, counters.read().samples), (6, 6));
         assert_eq!(counters.read().state, SensorState::Lost("flaky: gone".to_owned()));
+    }
+
+    #[test]
+    fn a_device_that_dies_at_once_is_tried_ever_more_seldom_and_one_that_was_well_is_not() {
+        let (settings, counters, stop) = (settings(), SensorCounters::default(), AtomicBool::new(false));
+        let (output, _receiver) =
+            bounded(NonZeroUsize::new(64).unwrap(), WhenFull::DropOldest, Box::new(|_: &Sample| {}));
+        let mut life = Life {
+            settings: &settings,
+            counters: &counters,
+            output: &output,
+            stop: &stop,
+            stall_after: Duration::from_secs(60),
+            silence_after: None,
+            is_silent: false,
+            well_after: WELL_AFTER,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, 1),
+            log: LogLimit::default(),
+        };
+        let mut wait_after_samples = |well_after| {
+            life.well_after = well_after;
+            assert!(matches!(life.read(&mut Flaky { left: 3 }), Left::Lost));
+            life.backoff.next_wait()
+        };
+        let waits: Vec<Duration> = (0..6).map(|_| wait_after_samples(WELL_AFTER)).collect();
+        assert!(waits[0] >= Duration::from_millis(500) && waits[5] >= LONGEST_WAIT / 2, "{waits:?}");
+        assert!(wait_after_samples(Duration::ZERO) <= FIRST_WAIT);
+    }
+
+    #[test]
+    fn a_device_that_comes_and_goes_for_ever_does_not_fill_the_log() {
+        let (mut log, minutes) = (LogLimit::default(), |n: u64| MonoTime::default() + Duration::from_secs(60 * n));
+        let logged = (0..1000).filter(|_| log.allows(minutes(3))).count();
+        assert_eq!(logged, 10);
+        assert!(!log.allows(minutes(12)) && log.allows(minutes(13)));
     }
 
     #[test]

@@ -81,4 +81,8 @@ impl<P: WireParser<Found = WireReading>> Sensor for ImuOnLine<P> {
         let before = std::mem::replace(&mut self.refused, self.parser.refused());
         self.refused - before
     }
+
+    fn take_bytes(&mut self) -> u64 {
+        self.line.clock().take_bytes()
+    }
 }

@@ -98,7 +98,8 @@ fn cameras(root: &Path, ask: impl Fn(&Path) -> io::Result<Vec<Offer>>) -> Vec<Fo
     nodes.filter_map(camera).collect()
 }
 
-fn microphones(root: &Path) -> Vec<FoundMicrophone> {
+/// Capture devices of ALSA, from the kernel's list alone.
+pub(super) fn microphones(root: &Path) -> Vec<FoundMicrophone> {
     let asound = root.join("proc/asound");
     let list = fs::read_to_string(asound.join("pcm")).unwrap_or_default();
     // `00-02: ID : NAME : playback 1 : capture 1`

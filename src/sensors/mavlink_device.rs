@@ -76,4 +76,8 @@ impl Sensor for MavlinkDevice {
     fn take_refused(&mut self) -> u64 {
         self.imu.take_refused()
     }
+
+    fn take_bytes(&mut self) -> u64 {
+        self.imu.take_bytes()
+    }
 }

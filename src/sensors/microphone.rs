@@ -15,6 +15,7 @@ use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{BufferSize, ErrorKind, FromSample, SampleFormat, SizedSample, SupportedBufferSize, SupportedStreamConfig};
 
 use super::holder::busy;
+use super::inventory::microphones;
 use super::sample_clock::{BlockTimes, SampleClock};
 use super::settings::MicrophoneSettings;
 use super::{Sample, SampleData, Sensor, SensorError};
@@ -36,6 +37,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// After this a stream that gives neither data nor hang-up reports an error (devices that die without HUP).
 const STREAM_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The kernel's list of sound cards.
+const ASOUND: &str = "/proc/asound";
 
 struct Block {
     times: BlockTimes,
@@ -93,6 +97,11 @@ impl Microphone {
         let name = wanted.unwrap_or("default microphone").to_owned();
         let lost = |why: String| SensorError::Lost { device: name.clone(), why };
         let unsupported = |why: String| SensorError::Unsupported { device: name.clone(), why };
+        if settings.host.as_deref().is_none_or(is_alsa)
+            && wanted.is_some_and(|name| is_card_absent(ASOUND.as_ref(), name))
+        {
+            return Err(lost(not_found()));
+        }
         let device = find_device(&find_host(settings.host.as_deref()).map_err(lost)?, wanted).map_err(lost)?;
         let supported = choose_config(&device, settings, &name)?;
         if settings.channel >= supported.channels() {
@@ -159,16 +168,37 @@ impl Drop for Microphone {
     }
 }
 
-/// Who holds the capture device behind an ALSA name such as `plughw:CARD=Webcam,DEV=0`.
+/// A part of an ALSA name such as `plughw:CARD=Webcam,DEV=0`.
+fn part_of<'a>(name: &'a str, key: &str) -> Option<&'a str> {
+    name.split([':', ',']).find_map(|part| part.strip_prefix(key))
+}
+
+/// Who holds the capture device behind an ALSA name.
 fn busy_in_words(name: &str) -> String {
-    let part = |key: &str| name.split([':', ',']).find_map(|part| part.strip_prefix(key));
     // `/proc/asound/Webcam` is a link to `card1`; a number stands for itself.
-    let card = part("CARD=").map(|card| match std::fs::read_link(Path::new("/proc/asound").join(card)) {
+    let card = part_of(name, "CARD=").map(|card| match std::fs::read_link(Path::new(ASOUND).join(card)) {
         Ok(target) => target.to_string_lossy().trim_start_matches("card").to_owned(),
         Err(_) => card.to_owned(),
     });
-    let node = card.map(|card| format!("/dev/snd/pcmC{card}D{}c", part("DEV=").unwrap_or("0")));
+    let node = card.map(|card| format!("/dev/snd/pcmC{card}D{}c", part_of(name, "DEV=").unwrap_or("0")));
     busy(Path::new(node.as_deref().unwrap_or_default()))
+}
+
+/// Whether the kernel, whose list lies in `asound`, has no sound card of the name in `CARD=…`. Asking ALSA itself costs thousands of
+/// opened files, too many for every retry. Without the list (in a container, say) nothing is known.
+fn is_card_absent(asound: &Path, wanted: &str) -> bool {
+    let Some(card) = part_of(wanted, "CARD=") else { return false };
+    let is_number = !card.is_empty() && card.bytes().all(|byte| byte.is_ascii_digit());
+    let folder = if is_number { format!("card{card}") } else { card.to_owned() };
+    asound.join("cards").is_file() && !asound.join(folder).exists()
+}
+
+/// An ALSA device that is not there, and which are: in the names that `perceptd devices` prints.
+fn not_found() -> String {
+    let there: Vec<String> = microphones(Path::new("/")).into_iter().map(|found| found.device).collect();
+    let there =
+        if there.is_empty() { "no sound card records".to_owned() } else { format!("there are {}", there.join(", ")) };
+    format!("not found; {there} (`arecord -L` lists more names)")
 }
 
 fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
@@ -181,6 +211,7 @@ fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
     cpal::host_from_id(*id).map_err(|error| error.to_string())
 }
 
+/// The device of exactly this id, or of this whole name: a part of a name may be another's too.
 fn find_device(host: &cpal::Host, wanted: Option<&str>) -> Result<cpal::Device, String> {
     let Some(wanted) = wanted else {
         return host.default_input_device().ok_or_else(|| "there is no default microphone".to_owned());
@@ -189,15 +220,22 @@ fn find_device(host: &cpal::Host, wanted: Option<&str>) -> Result<cpal::Device, 
     if let Some(device) = ids.iter().filter_map(|id| id.parse().ok()).find_map(|id| host.device_by_id(&id)) {
         return Ok(device);
     }
+    // ALSA's names beside the ids are descriptions, which several devices share.
+    if is_alsa(host.id().name()) {
+        return Err(not_found());
+    }
     let mut there = Vec::new();
     for device in host.input_devices().map_err(|error| error.to_string())? {
-        let names = [device.id().map(|id| id.to_string()).unwrap_or_default(), device.to_string()];
-        if names.iter().any(|name| name.contains(wanted)) {
+        if device.to_string() == wanted {
             return Ok(device);
         }
-        there.extend(names.into_iter().next());
+        there.extend(device.id().map(|id| id.to_string()));
     }
     Err(format!("not found; there are {}", if there.is_empty() { "none".to_owned() } else { there.join(", ") }))
+}
+
+fn is_alsa(host: &str) -> bool {
+    host.eq_ignore_ascii_case("alsa")
 }
 
 /// The wanted rate in the simplest format that offers it, or what the device prefers.
@@ -307,6 +345,21 @@ mod tests {
         }
         assert_eq!(told.failure.get(), Some(&ErrorKind::DeviceNotAvailable));
         assert_eq!(told.overruns.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_card_of_a_longer_name_is_another_one() {
+        let asound = tempfile::tempdir().unwrap();
+        let is_absent = |name| is_card_absent(asound.path(), name);
+        assert!(!is_absent("plughw:CARD=Webcam"), "without the kernel's list nothing is known");
+        std::fs::write(asound.path().join("cards"), "").unwrap();
+        for folder in ["card1", "Webcam_1"] {
+            std::fs::create_dir(asound.path().join(folder)).unwrap();
+        }
+        assert!(is_absent("plughw:CARD=Webcam") && is_absent("alsa:plughw:CARD=0,DEV=0"));
+        for name in ["plughw:CARD=Webcam_1", "hw:CARD=1,DEV=0", "default", "tone"] {
+            assert!(!is_absent(name), "{name}");
+        }
     }
 
     #[test]

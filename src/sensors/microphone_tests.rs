@@ -61,16 +61,22 @@ fn a_tone_is_recorded_through_alsa() {
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
 }
 
-fn read_tone() {
-    let (host, device) = (Some("alsa".to_owned()), Some("tone".to_owned()));
+fn settings(device: &str) -> SensorSettings {
+    let (host, device) = (Some("alsa".to_owned()), Some(device.to_owned()));
     let driver = DriverSettings::Microphone(MicrophoneSettings {
         host,
         device,
         sample_rate_hz: Some(RATE_HZ),
         ..Default::default()
     });
-    let settings = SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: 0.0, driver };
-    let mut microphone = open(&settings).unwrap();
+    SensorSettings { id: SensorId::new("mic").unwrap(), time_offset_ms: 0.0, driver }
+}
+
+fn read_tone() {
+    // The beginning of another's name names nothing.
+    let error = open(&settings("ton"), &stream::Progress::default()).err().unwrap().to_string();
+    assert!(error.starts_with("ton: not found; "), "{error}");
+    let mut microphone = open(&settings("tone"), &stream::Progress::default()).unwrap();
     let (mut values, mut stamps) = (Vec::new(), Vec::new());
     let deadline = now() + Duration::from_secs(10);
     while values.len() < RATE_HZ as usize && now() < deadline {

@@ -18,6 +18,7 @@ mod mounting;
 mod pace;
 mod sample_clock;
 mod settings;
+mod stall;
 mod stream;
 mod thermal_array;
 pub mod wire;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use crate::media::{CameraFrame, Plane};
 use crate::modality::{Modality, SensorId};
+use crate::telemetry::SensorState;
 use crate::time::MonoTime;
 
 /// One reading of six axes.
@@ -135,17 +137,27 @@ pub trait Sensor: Send {
     fn take_refused(&mut self) -> u64 {
         0
     }
+
+    /// How many bytes came since the last call, whether they became a sample or not; 0 of devices that hand over whole frames.
+    fn take_bytes(&mut self) -> u64 {
+        0
+    }
+
+    /// The state of a device that gives nothing for now and need not; none where something is due.
+    fn at_rest(&self) -> Option<SensorState> {
+        None
+    }
 }
 
-/// Opens the device that `settings` name. This may block for some seconds.
+/// Opens the device that `settings` name; `progress` is how far an earlier opening came. This may block for some seconds.
 ///
 /// # Errors
 /// When it is not there, is held by another program, or cannot do what is asked.
-pub fn open(settings: &SensorSettings) -> Result<Box<dyn Sensor>, SensorError> {
+fn open(settings: &SensorSettings, progress: &stream::Progress) -> Result<Box<dyn Sensor>, SensorError> {
     let id = settings.id.clone();
     match &settings.driver {
         DriverSettings::Camera(camera) => camera::open(id, camera),
-        DriverSettings::Stream(stream) => stream::open(id, stream),
+        DriverSettings::Stream(stream) => stream::open(id, stream, progress),
         DriverSettings::Microphone(settings) => Ok(Box::new(microphone::Microphone::open(id, settings)?)),
         DriverSettings::Imu(imu) => imu::open(id, imu),
         DriverSettings::ThermalArray(driver) => thermal_array::open(id, driver),

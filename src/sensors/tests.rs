@@ -111,7 +111,7 @@ fn an_imu_is_read_lost_and_found_again() {
     assert!(readings[0].gyro_in_body_radps.is_some());
     assert!(sample.captured_at <= sample.arrived_at && sample.captured_at > before - Duration::from_millis(50));
     running.wait_for("ok");
-    for _ in 0..3 {
+    for _ in 0..2 {
         drop(port);
         let state = running.wait_for("lost");
         assert!(state.reason().contains("imu"), "{state:?}");
@@ -236,6 +236,32 @@ fn an_array_is_read_as_the_config_describes_it() {
     let SampleData::Thermal(plane) = &sample.data else { panic!() };
     assert_eq!((plane.width, plane.height, plane.values[100]), (32, 24, 21.0));
     assert!(plane.values[5].is_nan());
+}
+
+#[test]
+fn bytes_that_become_no_packet_are_told_as_such() {
+    let (_dir, mut port, running) = on_pty(|port| imu(ImuDriver::Xsens(port)));
+    let deadline = crate::time::now() + Duration::from_secs(30);
+    let reason = loop {
+        // Lines of text on the port of another device; until the driver has opened the other end, writing fails.
+        drop(port.write_all(b"1.5,2.5,9.8\n"));
+        let state = running.counters.read().state;
+        if state.name() == "stalled" {
+            break state.reason().to_owned();
+        }
+        assert!(crate::time::now() < deadline, "{state:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(reason.contains(" bytes came in 2.0 s, but no packet of `xsens`: wrong baud"), "{reason}");
+}
+
+#[test]
+fn a_program_that_writes_no_picture_is_told_as_such() {
+    let command = ["sh", "-c", "echo no picture"].map(str::to_owned).to_vec();
+    let output = CommandOutput::Mjpeg { rate_hz: 5.0 };
+    let running = Running::start(DriverSettings::Stream(StreamDriver::Command(CommandSettings { command, output })));
+    let reason = running.wait_for("lost").reason().to_owned();
+    assert_eq!(reason, "sh: it ended; 11 bytes came, but no JPEG picture: is `output` what it writes?");
 }
 
 #[test]

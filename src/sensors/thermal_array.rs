@@ -54,4 +54,8 @@ impl<P: WireParser<Found = ThermalFrame>> Sensor for ArrayOnLine<P> {
         let before = std::mem::replace(&mut self.refused, self.parser.refused());
         self.refused - before
     }
+
+    fn take_bytes(&mut self) -> u64 {
+        self.line.clock().take_bytes()
+    }
 }

@@ -65,7 +65,7 @@ fn sensors(
     folder: &Path,
     windows: &mut HopSettings,
 ) -> (Vec<SensorSettings>, Vec<SensorSettings>) {
-    let (mut on, mut off) = (Vec::new(), Vec::new());
+    let (mut on, mut off) = (Vec::<SensorSettings>::new(), Vec::new());
     for (name, mut section) in file.named_sections("sensors") {
         let id = SensorId::new(&name);
         if let Err(what) = topic_name(&name) {
@@ -79,11 +79,18 @@ fn sensors(
             if let Some(hop_secs) = hop_secs {
                 windows.by_sensor_secs.insert(id.clone(), hop_secs);
             }
+            if let Some(other) = on.iter().find(|other| enabled && is_on_one_device(other, &driver)) {
+                section.problem(format!("its device is that of `{}` too, and only one of them can open it", other.id));
+            }
             let list = if enabled { &mut on } else { &mut off };
             list.push(SensorSettings { id, time_offset_ms, driver });
         }
     }
     (on, off)
+}
+
+fn is_on_one_device(other: &SensorSettings, driver: &DriverSettings) -> bool {
+    driver.sole_device().is_some_and(|device| other.driver.sole_device() == Some(device))
 }
 
 fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {

@@ -1,18 +1,22 @@
 //! A camera through nokhwa, which also knows macOS and Windows.
 //!
 //! nokhwa gives no timeout, no sequence number and no stamp on our clock, so frames are read on a thread of its own and stamped when
-//! they arrive. A read that never returns leaves that thread behind; on Linux prefer the V4L2 driver, which has none of this.
+//! they arrive. A read that never returns leaves that thread behind, and the camera busy until it does; on Linux prefer the V4L2 driver,
+//! which has none of this.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use nokhwa::Camera;
 use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution};
+use nokhwa::{Camera, NokhwaError};
 
+use super::video_node::is_fast_enough;
 use crate::media::{CameraFrame, PixelFormat};
 use crate::modality::SensorId;
+use crate::sensors::holder::busy;
 use crate::sensors::settings::NokhwaSettings;
 use crate::sensors::{Sample, SampleData, Sensor, SensorError};
 use crate::time::{MonoTime, now};
@@ -38,10 +42,10 @@ impl NokhwaCamera {
         let device = format!("camera {index}");
         let (sender, frames) = sync_channel(WAITING);
         let stop = Arc::new(AtomicBool::new(false));
-        let (stop_there, rate) = (Arc::clone(&stop), rate_hz.ceil().max(1.0) as u32);
+        let stop_there = Arc::clone(&stop);
         std::thread::Builder::new()
             .name(format!("nokhwa-{index}"))
-            .spawn(move || read(index, (width_px, height_px), rate, &sender, &stop_there))
+            .spawn(move || read(index, (width_px, height_px), rate_hz, &sender, &stop_there))
             .map_err(|error| SensorError::Lost { device: device.clone(), why: error.to_string() })?;
         Ok(Self { id, device, frames, stop })
     }
@@ -67,8 +71,8 @@ impl Drop for NokhwaCamera {
 }
 
 /// The reader's whole life. The camera is made here, since it need not be able to move between threads.
-fn read(index: u32, size: (u32, u32), rate: u32, output: &SyncSender<Result<Frame, String>>, stop: &AtomicBool) {
-    let ended = frames(index, size, rate, stop, |frame| output.try_send(Ok(frame)).is_ok());
+fn read(index: u32, size: (u32, u32), rate_hz: f64, output: &SyncSender<Result<Frame, String>>, stop: &AtomicBool) {
+    let ended = frames(index, size, rate_hz, stop, |frame| output.try_send(Ok(frame)).is_ok());
     if let Err(why) = ended
         && output.send(Err(why)).is_err()
     {
@@ -77,33 +81,59 @@ fn read(index: u32, size: (u32, u32), rate: u32, output: &SyncSender<Result<Fram
 }
 
 /// The camera in the first layout that it offers at this size: "closest" of nokhwa is within one layout.
-fn open(index: u32, (width, height): (u32, u32), rate: u32) -> Result<Camera, String> {
-    let mut why = None;
+fn open(index: u32, (width, height): (u32, u32), rate_hz: f64) -> Result<Camera, String> {
+    let (mut why, rate) = (None, rate_hz.ceil().max(1.0) as u32);
     for layout in LAYOUTS {
         let wanted = RequestedFormatType::Closest(CameraFormat::new_from(width, height, layout, rate));
         match Camera::new(CameraIndex::Index(index), RequestedFormat::with_formats(wanted, &LAYOUTS)) {
-            Ok(camera) if camera.resolution() == Resolution::new(width, height) => return Ok(camera),
+            Ok(camera) if camera.resolution() == Resolution::new(width, height) => {
+                return with_rate(camera, layout, rate_hz);
+            }
             Ok(camera) => why = Some(format!("no {width}x{height}; the closest is {}", camera.resolution())),
-            Err(error) => why = why.or_else(|| Some(error.to_string())),
+            Err(error) => why = why.or_else(|| Some(in_words(&error, index))),
         }
     }
     Err(why.unwrap_or_default())
 }
 
+/// The camera, if it is as fast as asked.
+fn with_rate(mut camera: Camera, layout: FrameFormat, rate_hz: f64) -> Result<Camera, String> {
+    if is_fast_enough(f64::from(camera.frame_rate()), rate_hz) {
+        return Ok(camera);
+    }
+    let size = camera.resolution();
+    let offers = camera.compatible_list_by_resolution(layout).unwrap_or_default();
+    let mut rates = offers.get(&size).cloned().unwrap_or_default();
+    rates.sort_unstable();
+    let rates: Vec<String> = rates.iter().map(ToString::to_string).collect();
+    Err(format!(
+        "no {rate_hz} frames a second at {size}; it would run at {}, of {}",
+        camera.frame_rate(),
+        rates.join(", ")
+    ))
+}
+
+/// nokhwa hands the system's errors on as texts.
+fn in_words(error: &NokhwaError, index: u32) -> String {
+    let error = error.to_string();
+    // EBUSY of Linux, where the index is that of the node.
+    if error.contains("(os error 16)") { busy(Path::new(&format!("/dev/video{index}"))) } else { error }
+}
+
 fn frames(
     index: u32,
     (width, height): (u32, u32),
-    rate: u32,
+    rate_hz: f64,
     stop: &AtomicBool,
     mut give: impl FnMut(Frame) -> bool,
 ) -> Result<(), String> {
-    let mut camera = open(index, (width, height), rate)?;
-    camera.open_stream().map_err(|error| error.to_string())?;
+    let mut camera = open(index, (width, height), rate_hz)?;
+    camera.open_stream().map_err(|error| in_words(&error, index))?;
     for seq in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let buffer = camera.frame().map_err(|error| error.to_string())?;
+        let buffer = camera.frame().map_err(|error| in_words(&error, index))?;
         let format = match buffer.source_frame_format() {
             FrameFormat::MJPEG => PixelFormat::Jpeg,
             FrameFormat::YUYV => PixelFormat::Yuyv,
@@ -118,4 +148,17 @@ fn frames(
         give((now(), seq, frame));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_camera_is_told_as_such() {
+        let error = |why: &str| in_words(&NokhwaError::OpenStreamError(why.to_owned()), 7777);
+        let told = error("Device or resource busy (os error 16)");
+        assert!(told.starts_with("busy: another program holds it") && told.contains("/dev/video7777"), "{told}");
+        assert!(error("No such device (os error 19)").contains("No such device"));
+    }
 }

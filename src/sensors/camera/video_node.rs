@@ -34,8 +34,10 @@ const POLLIN: i16 = 1;
 const EBUSY: i32 = 16;
 const ENOSPC: i32 = 28;
 
-/// Cameras take up to two seconds from the start to the first frame. Opening blocks for this long at most.
-const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(3);
+/// Cameras take up to two seconds from the start to the first frame, slow ones two periods. Opening blocks for this long, during which no
+/// stop is seen: perceptd gives up on a thread that does not stop within ten seconds.
+const FIRST_FRAME_TIMEOUT_SECS: f64 = 3.0;
+const LONGEST_FIRST_FRAME_TIMEOUT_SECS: f64 = 9.0;
 
 /// The share of the wanted rate that is good enough: 29.97 and 8.7 frames a second pass for 30 and 9.
 const RATE_SHARE: f64 = 0.95;
@@ -85,9 +87,16 @@ impl VideoNode {
         }
         set_rate(&node, wanted, code)?;
         let mut stream = Stream::with_buffers(&node, Type::VideoCapture, BUFFERS).map_err(lost)?;
-        stream.set_timeout(FIRST_FRAME_TIMEOUT);
+        let patience = first_frame_within(wanted.rate_hz);
+        stream.set_timeout(patience);
         // The first call queues the buffers and starts; were it to time out, a second would queue one of them twice.
-        let started = stream.next().map(|_| ()).map_err(lost);
+        let started = stream.next().map(|_| ()).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => SensorError::Lost {
+                device: wanted.device.to_owned(),
+                why: format!("it was started but gave no frame within {:.1} s", patience.as_secs_f64()),
+            },
+            _ => lost(error),
+        });
         let node = Self { device: wanted.device.to_owned(), format, stream: Some(stream), refused: 0 };
         started.map(|()| node)
     }
@@ -141,6 +150,12 @@ impl Drop for VideoNode {
     }
 }
 
+/// How long the first frame is waited for.
+fn first_frame_within(rate_hz: f64) -> Duration {
+    let secs = (2.0 / rate_hz).clamp(FIRST_FRAME_TIMEOUT_SECS, LONGEST_FIRST_FRAME_TIMEOUT_SECS);
+    Duration::try_from_secs_f64(secs).unwrap_or(Duration::from_secs(3))
+}
+
 fn captured_at(meta: &Metadata, arrived_at: MonoTime) -> MonoTime {
     if (meta.flags & Flags::TIMESTAMP_MASK) != Flags::TIMESTAMP_MONOTONIC {
         return arrived_at;
@@ -167,13 +182,17 @@ fn wrong_size(node: &Device, wanted: &Wanted<'_>, code: Code) -> String {
 }
 
 /// A camera may run faster than asked (windows take the newest frame of a hop), but not slower.
+pub(super) fn is_fast_enough(rate_hz: f64, wanted_hz: f64) -> bool {
+    rate_hz >= RATE_SHARE * wanted_hz
+}
+
 fn set_rate(node: &Device, wanted: &Wanted<'_>, code: Code) -> Result<(), SensorError> {
     let interval = Fraction::new(1000, (wanted.rate_hz * 1000.0).round().max(1.0) as u32);
     let Ok(set) = node.set_params(&Parameters::new(interval)) else {
         return Ok(()); // drivers without a rate setting (loopbacks) run as they are fed
     };
     let rate_hz = f64::from(set.interval.denominator) / f64::from(set.interval.numerator.max(1));
-    if set.interval.denominator == 0 || rate_hz >= RATE_SHARE * wanted.rate_hz {
+    if set.interval.denominator == 0 || is_fast_enough(rate_hz, wanted.rate_hz) {
         return Ok(());
     }
     let rates = offers::rates(node, code, wanted.width_px, wanted.height_px).join(", ");
@@ -208,9 +227,6 @@ fn lost(device: &str, error: &std::io::Error) -> SensorError {
             "the USB bus has no room for this stream: ask for a smaller size, a lower rate or MJPG, or use another port"
                 .to_owned()
         }
-        _ if error.kind() == ErrorKind::TimedOut => {
-            format!("it was started but gave no frame within {} s", FIRST_FRAME_TIMEOUT.as_secs())
-        }
         _ => error.to_string(),
     };
     SensorError::Lost { device: device.to_owned(), why }
@@ -242,6 +258,13 @@ mod tests {
         assert_eq!(check(&padded[..6], b"NV12", 2), Some(padded[..6].to_vec()));
         assert_eq!(check(&padded[..3], b"GREY", 0), None);
         assert_eq!(check(&[], b"MJPG", 0), None);
+    }
+
+    #[test]
+    fn slow_cameras_have_time_for_their_first_frame() {
+        let secs = [30.0, 1.0, 0.5, 0.25, 0.1].map(|rate_hz| first_frame_within(rate_hz).as_secs());
+        assert_eq!(secs, [3, 3, 4, 8, 9]);
+        assert!(is_fast_enough(29.97, 30.0) && !is_fast_enough(10.0, 15.0));
     }
 
     #[test]

@@ -39,6 +39,8 @@ fn lost(device: &str, why: impl ToString) -> SensorError {
 pub(super) struct ByteClock {
     nanos_per_byte: i64,
     total: u64,
+    /// Bytes that [`Self::take_bytes`] has told.
+    told: u64,
     /// (bytes so far, arrival) after each read.
     marks: VecDeque<(u64, MonoTime)>,
 }
@@ -47,12 +49,12 @@ impl ByteClock {
     /// For a serial port.
     fn of_baud(baud: u32) -> Self {
         let nanos_per_byte = BITS_PER_BYTE * NANOS_PER_SEC / i64::from(baud.max(1));
-        Self { nanos_per_byte, total: 0, marks: VecDeque::new() }
+        Self { nanos_per_byte, total: 0, told: 0, marks: VecDeque::new() }
     }
 
     /// For bytes that arrive together: datagrams, and what is faster than anyone looks.
     pub(super) fn of_datagrams() -> Self {
-        Self { nanos_per_byte: 0, total: 0, marks: VecDeque::new() }
+        Self { nanos_per_byte: 0, total: 0, told: 0, marks: VecDeque::new() }
     }
 
     pub(super) fn arrived(&mut self, bytes: u64, at: MonoTime) {
@@ -61,6 +63,13 @@ impl ByteClock {
             self.marks.pop_front();
         }
         self.marks.push_back((self.total, at));
+    }
+
+    /// How many bytes arrived since the last call.
+    pub(super) const fn take_bytes(&mut self) -> u64 {
+        let bytes = self.total.saturating_sub(self.told);
+        self.told = self.total;
+        bytes
     }
 
     /// When the byte at `offset` (counted from the opening) began; the arrival of its read when that is all that is known.

@@ -100,6 +100,17 @@ impl CameraDriver {
         }
     }
 
+    /// The device, as the config or else the system names it.
+    #[must_use]
+    pub fn device(&self) -> String {
+        match self {
+            Self::V4l(V4lSettings { node, .. })
+            | Self::V4lThermal(V4lThermalSettings { node, .. })
+            | Self::V4lDepth(V4lDepthSettings { node, .. }) => node.device.clone(),
+            Self::Nokhwa(NokhwaSettings { index, .. }) => format!("camera {index}"),
+        }
+    }
+
     /// The longest time between two frames of a healthy device, in seconds.
     #[must_use]
     pub fn period_secs(&self) -> f64 {

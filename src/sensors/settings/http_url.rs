@@ -31,9 +31,9 @@ pub enum BadHttpUrl {
 impl FromStr for HttpUrl {
     type Err = BadHttpUrl;
     fn from_str(text: &str) -> Result<Self, BadHttpUrl> {
-        let malformed = || BadHttpUrl::Malformed(text.to_owned());
+        let malformed = || BadHttpUrl::Malformed(without_secrets(text));
         let is_http = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-        let rest = text.get(7..).filter(|_| is_http).ok_or_else(|| BadHttpUrl::Scheme(text.to_owned()))?;
+        let rest = text.get(7..).filter(|_| is_http).ok_or_else(|| BadHttpUrl::Scheme(without_secrets(text)))?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if place.contains('@') {
@@ -54,14 +54,26 @@ impl FromStr for HttpUrl {
     }
 }
 
+/// Without what stands in the query, which is a password often: this is published.
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let path = without_secrets(&self.path);
         match self.port {
-            80 => write!(f, "http://{host}{}", self.path),
-            port => write!(f, "http://{host}:{port}{}", self.path),
+            80 => write!(f, "http://{host}{path}"),
+            port => write!(f, "http://{host}:{port}{path}"),
         }
     }
+}
+
+/// An address of any kind without its login and its query.
+pub(in crate::sensors) fn without_secrets(text: &str) -> String {
+    let (place, query) = text.split_once('?').map_or((text, ""), |(place, _)| (place, "?…"));
+    let (scheme, rest) = place.split_once("://").map_or(("", place), |(scheme, rest)| (scheme, rest));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    // A password may hold a slash where nobody wrote it as %2F.
+    let rest = rest.rsplit_once('@').filter(|_| !scheme.is_empty()).map_or(rest, |(_, rest)| rest);
+    format!("{scheme}{separator}{rest}{query}")
 }
 
 #[cfg(test)]
@@ -79,8 +91,30 @@ mod tests {
         ] {
             let url: HttpUrl = text.parse().unwrap();
             assert_eq!((url.host.as_str(), url.port, url.path.as_str()), (host, port, path));
-            assert_eq!(url.to_string().parse::<HttpUrl>().unwrap(), url);
+            let told = url.to_string();
+            let place = told.trim_end_matches("?…").parse::<HttpUrl>().unwrap();
+            assert_eq!(
+                (place.host.as_str(), place.port, Some(place.path.as_str())),
+                (host, port, path.split('?').next())
+            );
         }
+    }
+
+    #[test]
+    fn logins_and_queries_are_not_told() {
+        for (text, told) in [
+            ("http://cam/stream?user=me&pwd=secret", "http://cam/stream?…"),
+            ("http://cam:81/stream", "http://cam:81/stream"),
+        ] {
+            assert_eq!(text.parse::<HttpUrl>().unwrap().to_string(), told);
+        }
+        for text in
+            ["rtsp://me:se@cret@cam/1?secret", "http://me:secret@cam/", "http://cam:0/?secret", "http://c m/?secret"]
+        {
+            let told = text.parse::<HttpUrl>().unwrap_err().to_string();
+            assert!(!told.contains("cret"), "{told}");
+        }
+        assert_eq!(without_secrets("/live@home?x"), "/live@home?…");
     }
 
     #[test]

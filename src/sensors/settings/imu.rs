@@ -32,6 +32,24 @@ pub enum ImuDriver {
     Iio(IioSettings),
 }
 
+impl ImuDriver {
+    /// The port, address or device that only one may have open; none where it can be shared.
+    #[must_use]
+    pub fn sole_device(&self) -> Option<&str> {
+        match self {
+            Self::WitMotion(port)
+            | Self::Bno08xRvc(port)
+            | Self::VectorNav(port)
+            | Self::Xsens(port)
+            | Self::TextLine(port, _)
+            | Self::Mavlink(MavlinkSettings { line: MavlinkLine::Serial(port), .. }) => Some(&port.device),
+            Self::Mavlink(MavlinkSettings { line: MavlinkLine::Udp(address), .. }) => Some(address),
+            Self::Iio(IioSettings { device, way: IioWay::Buffered { .. }, .. }) => Some(device),
+            Self::Iio(_) => None,
+        }
+    }
+}
+
 /// An autopilot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MavlinkSettings {

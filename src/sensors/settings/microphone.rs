@@ -5,7 +5,7 @@
 pub struct MicrophoneSettings {
     /// cpal's host name (`alsa`, …); none = the platform's default.
     pub host: Option<String>,
-    /// cpal's device id or name, such as `plughw:CARD=Webcam`; none = the default device.
+    /// cpal's device id, such as `plughw:CARD=Webcam`; none = the default device.
     pub device: Option<String>,
     /// Wanted samples a second; none = what the device prefers.
     pub sample_rate_hz: Option<u32>,

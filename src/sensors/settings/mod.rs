@@ -11,6 +11,7 @@ mod thermal_array;
 pub use camera::{
     CameraDriver, NokhwaSettings, ThermalLayout, V4lDepthSettings, V4lSettings, V4lThermalSettings, VideoNodeSettings,
 };
+pub(super) use http_url::without_secrets;
 pub use http_url::{BadHttpUrl, HttpUrl};
 pub use imu::{IioSettings, IioWay, ImuDriver, ImuSettings, MavlinkLine, MavlinkSettings};
 pub use microphone::MicrophoneSettings;
@@ -59,6 +60,23 @@ impl DriverSettings {
             Self::Microphone(_) => Modality::Audio,
             Self::Imu(_) => Modality::Imu,
             Self::ThermalArray(_) => Modality::Thermal,
+        }
+    }
+
+    /// The device as the config names it, where only one may have it open: no second sensor can use it.
+    #[must_use]
+    pub fn sole_device(&self) -> Option<String> {
+        match self {
+            Self::Camera(camera) => Some(camera.device()),
+            Self::Stream(_) => None,
+            // Sound servers and `dsnoop` share.
+            Self::Microphone(microphone) => {
+                let device = microphone.device.clone()?;
+                let name = device.strip_prefix("alsa:").unwrap_or(&device);
+                (name.starts_with("hw:") || name.starts_with("plughw:")).then(|| name.to_owned())
+            }
+            Self::Imu(imu) => imu.driver.sole_device().map(str::to_owned),
+            Self::ThermalArray(array) => Some(array.port().device.clone()),
         }
     }
 

@@ -13,6 +13,14 @@ pub enum ThermalArrayDriver {
 }
 
 impl ThermalArrayDriver {
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> &SerialPortSettings {
+        match self {
+            Self::GyMcu90640(port) | Self::SerialArray(port, _) => port,
+        }
+    }
+
     /// The longest time between two frames of a healthy device, in seconds.
     #[must_use]
     pub const fn period_secs(&self) -> f64 {

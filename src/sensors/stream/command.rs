@@ -22,14 +22,20 @@ pub(super) struct Command {
     waiting: VecDeque<(MonoTime, SampleData)>,
     seq: u64,
     refused: u64,
+    /// Bytes that came and were not told yet.
+    bytes: u64,
 }
 
 /// What the program writes, and what of it is not whole yet.
 enum Output {
     Mjpeg { splitter: JpegSplitter, clock: ByteClock },
     Frames(FrameSplitter),
-    Pcm { splitter: PcmSplitter, clock: SampleClock, sample_rate_hz: u32, samples: u64 },
+    Pcm { splitter: PcmSplitter, clock: SampleClock, sample_rate_hz: u32, samples: u64, began_at: Option<MonoTime> },
 }
+
+/// Sound may run ahead of the clock by what a program had waiting at its start, and by a share for clocks that differ.
+const SOUND_AHEAD_SECS: f64 = 10.0;
+const SOUND_AHEAD_SHARE: f64 = 1.25;
 
 impl Command {
     pub(super) fn start(id: SensorId, settings: &CommandSettings) -> Result<Self, SensorError> {
@@ -45,13 +51,15 @@ impl Command {
                 clock: SampleClock::new(sample_rate_hz),
                 sample_rate_hz,
                 samples: 0,
+                began_at: None,
             },
         };
         let program = Program::start(&id, &settings.command)?;
-        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0, refused: 0 })
+        Ok(Self { id, program, output, waiting: VecDeque::new(), seq: 0, refused: 0, bytes: 0 })
     }
 
     fn take(&mut self, arrived_at: MonoTime, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         let waiting = &mut self.waiting;
         match &mut self.output {
             Output::Mjpeg { splitter, clock } => {
@@ -70,7 +78,7 @@ impl Command {
             Output::Frames(splitter) => {
                 splitter.push(bytes, arrived_at, |began_at, data| waiting.push_back((began_at, data)));
             }
-            Output::Pcm { splitter, clock, sample_rate_hz, samples } => {
+            Output::Pcm { splitter, clock, sample_rate_hz, samples, began_at } => {
                 let values = splitter.push(bytes);
                 if values.is_empty() {
                     return;
@@ -85,10 +93,22 @@ impl Command {
                     stream_capture: arrived_at.shifted(-nanos).nanos(),
                 });
                 *samples += values.len() as u64;
+                began_at.get_or_insert(arrived_at);
                 let data = SampleData::Audio { sample_rate_hz: *sample_rate_hz, samples: values };
                 waiting.push_back((captured_at, data));
             }
         }
+    }
+}
+
+impl Output {
+    /// How many times as fast as real time sound came up to `at`, where that is too fast.
+    fn times_too_fast(&self, at: MonoTime) -> Option<f64> {
+        let Self::Pcm { sample_rate_hz, samples, began_at: Some(began_at), .. } = self else { return None };
+        let sound_secs = *samples as f64 / f64::from(*sample_rate_hz);
+        let real_secs = at.nanos_since(*began_at) as f64 / 1e9;
+        let is_ahead = sound_secs > SOUND_AHEAD_SECS + SOUND_AHEAD_SHARE * real_secs;
+        is_ahead.then(|| sound_secs / real_secs.max(0.01))
     }
 }
 
@@ -99,6 +119,11 @@ impl Sensor for Command {
             let left = u64::try_from(deadline.nanos_since(now())).unwrap_or(0);
             let Some((arrived_at, bytes)) = self.program.read(Duration::from_nanos(left))? else { return Ok(None) };
             self.take(arrived_at, &bytes);
+            if let Some(times) = self.output.times_too_fast(arrived_at) {
+                return Err(self.program.lost(format!(
+                    "its sound comes {times:.1} times as fast as real time: is a `-re` missing (ffmpeg), or is `sample_rate_hz`, `channels` or `output` another?"
+                )));
+            }
             // A program may write for ever what never becomes a frame.
             if self.waiting.is_empty() && now() >= deadline {
                 return Ok(None);
@@ -111,6 +136,10 @@ impl Sensor for Command {
 
     fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
+    }
+
+    fn take_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
     }
 }
 
@@ -219,6 +248,35 @@ mod tests {
         let SampleData::Audio { sample_rate_hz: 8000, samples } = sample.data else { panic!() };
         let nanos = sample.arrived_at.nanos_since(sample.captured_at);
         assert!(nanos as f64 >= samples.len() as f64 / 8000.0 * 1e9, "{nanos} ns for {} samples", samples.len());
+    }
+
+    #[test]
+    fn sound_that_comes_faster_than_real_time_is_refused() {
+        let output =
+            CommandOutput::Pcm { encoding: PcmEncoding::S16Le, sample_rate_hz: 16_000, channels: 1, channel: 0 };
+        let command = ["cat", "/dev/zero"].map(str::to_owned).to_vec();
+        let mut device = Command::start(SensorId::new("s").unwrap(), &CommandSettings { command, output }).unwrap();
+        let deadline = now() + Duration::from_secs(20);
+        let why = loop {
+            match device.next(Duration::from_millis(100)) {
+                Ok(_) => assert!(now() < deadline),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(why.starts_with("cat: its sound comes ") && why.contains("times as fast as real time"), "{why}");
+        // A burst at the start, and then in step.
+        device.output = Output::Pcm {
+            splitter: PcmSplitter::new(PcmEncoding::S16Le, 1, 0),
+            clock: SampleClock::new(16_000),
+            sample_rate_hz: 16_000,
+            samples: 16_000 * 3609,
+            began_at: Some(MonoTime::default()),
+        };
+        let hours = |hours: u64| MonoTime::default() + Duration::from_secs(3600 * hours);
+        assert_eq!(
+            (device.output.times_too_fast(hours(1)), device.output.times_too_fast(hours(0)).is_some()),
+            (None, true)
+        );
     }
 
     #[test]

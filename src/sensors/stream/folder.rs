@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::media::{CameraFrame, Picture, PixelFormat};
 use crate::modality::SensorId;
 use crate::sensors::settings::{FolderOrder, FolderSettings};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError, pause_until};
+use crate::telemetry::SensorState;
 use crate::time::{MonoTime, now, unix_now_nanos};
 
 /// A new picture is taken when it was not written to for this long: cameras that upload are not done at once.
@@ -25,12 +27,24 @@ struct Place {
     name: PathBuf,
 }
 
+/// How far pictures that are given once were given. It outlives the opened folder: that one is moved away and back is no reason to give
+/// them again.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sensors) struct Progress(Arc<Mutex<Given>>);
+
+#[derive(Debug, Default)]
+struct Given {
+    /// The last one in the order.
+    last: Option<Place>,
+    pictures: u64,
+    broken: u64,
+}
+
 pub(super) struct Folder {
     id: SensorId,
     settings: FolderSettings,
     waiting: VecDeque<Place>,
-    /// The last one that was given, when pictures are given once.
-    last: Option<Place>,
+    progress: Progress,
     due: MonoTime,
     look_at: MonoTime,
     seq: u64,
@@ -38,10 +52,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn open(id: SensorId, settings: &FolderSettings) -> Result<Self, SensorError> {
-        let (settings, time) = (settings.clone(), now());
+    pub(super) fn open(id: SensorId, settings: &FolderSettings, progress: &Progress) -> Result<Self, SensorError> {
+        let (settings, progress, time) = (settings.clone(), progress.clone(), now());
         let waiting = VecDeque::new();
-        let mut folder = Self { id, settings, waiting, last: None, due: time, look_at: time, seq: 0, refused: 0 };
+        let mut folder = Self { id, settings, waiting, progress, due: time, look_at: time, seq: 0, refused: 0 };
         folder.look()?;
         if folder.waiting.is_empty() && folder.settings.repeat {
             return Err(folder.lost("it holds no .jpg, .jpeg or .png"));
@@ -51,6 +65,10 @@ impl Folder {
 
     fn lost(&self, why: impl ToString) -> SensorError {
         SensorError::Lost { device: self.settings.folder.display().to_string(), why: why.to_string() }
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.progress.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists what is there; without `loop` only what comes after the last one.
@@ -73,8 +91,10 @@ impl Folder {
             found.push(Place { changed_nanos, name });
         }
         found.sort_unstable();
-        let is_new = |place: &Place| self.last.as_ref().is_none_or(|last| place > last);
-        self.waiting = found.into_iter().filter(is_new).collect();
+        let given = self.given();
+        found.retain(|place| given.last.as_ref().is_none_or(|last| place > last));
+        drop(given);
+        self.waiting = found.into();
         Ok(())
     }
 
@@ -86,7 +106,7 @@ impl Folder {
         let Some(place) = self.waiting.pop_front() else { return Ok(None) };
         let name = place.name.clone();
         if !self.settings.repeat {
-            self.last = Some(place);
+            self.given().last = Some(place);
         }
         Ok(Some(name))
     }
@@ -113,16 +133,31 @@ impl Sensor for Folder {
             Ok(frame) => frame,
             Err(why) => {
                 self.refused += 1;
+                self.given().broken += 1;
                 tracing::debug!(sensor = %self.id, file = %file.display(), why, "a picture is passed over");
                 return Ok(None);
             }
         };
+        self.given().pictures += 1;
         let (sensor, seq, data) = (self.id.clone(), self.seq - 1, SampleData::Image(frame));
         Ok(Some(Sample { sensor, captured_at: arrived_at, arrived_at, seq, data }))
     }
 
     fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
+    }
+
+    fn at_rest(&self) -> Option<SensorState> {
+        if self.settings.repeat || !self.waiting.is_empty() {
+            return None;
+        }
+        let folder = self.settings.folder.display();
+        let given = self.given();
+        Some(match (given.pictures, given.broken) {
+            (0, 0) => SensorState::Stalled(format!("{folder}: there is no picture in it (.jpg, .jpeg or .png)")),
+            (0, broken) => SensorState::Stalled(format!("{folder}: none of its {broken} pictures can be read")),
+            _ => SensorState::Ok,
+        })
     }
 }
 
@@ -160,7 +195,7 @@ mod tests {
 
     fn folder(path: &Path, order: FolderOrder, repeat: bool) -> Result<Folder, SensorError> {
         let settings = FolderSettings { folder: path.to_owned(), order, rate_hz: 1000.0, repeat };
-        Folder::open(SensorId::new("front").unwrap(), &settings)
+        Folder::open(SensorId::new("front").unwrap(), &settings, &Progress::default())
     }
 
     fn greys(folder: &mut Folder, count: usize) -> Vec<u8> {
@@ -193,6 +228,41 @@ mod tests {
         assert_eq!(greys(&mut folder, 9), [1]);
         put(dir.path(), "c.png", 2, 1);
         assert_eq!(greys(&mut folder, 1), [2]);
+    }
+
+    #[test]
+    fn a_folder_that_comes_back_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, away) = (dir.path().join("here"), dir.path().join("away"));
+        std::fs::create_dir(&path).unwrap();
+        put(&path, "a.png", 1, 30);
+        let settings =
+            FolderSettings { folder: path.clone(), order: FolderOrder::Name, rate_hz: 1000.0, repeat: false };
+        let (id, progress) = (SensorId::new("front").unwrap(), Progress::default());
+        let open = || Folder::open(id.clone(), &settings, &progress);
+        assert_eq!(greys(&mut open().unwrap(), 1), [1]);
+        std::fs::rename(&path, &away).unwrap();
+        assert!(open().is_err());
+        std::fs::rename(&away, &path).unwrap();
+        put(&path, "b.png", 2, 1);
+        let mut folder = open().unwrap();
+        assert_eq!(greys(&mut folder, 9), [2]);
+        assert_eq!(folder.at_rest(), Some(SensorState::Ok));
+    }
+
+    #[test]
+    fn a_folder_without_a_picture_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = folder(dir.path(), FolderOrder::Name, false).unwrap();
+        let told = |folder: &Folder| folder.at_rest().map(|state| state.reason().to_owned()).unwrap_or_default();
+        assert!(told(&folder).contains("there is no picture in it"), "{}", told(&folder));
+        put(dir.path(), "a.png", 1, 30);
+        std::fs::write(dir.path().join("a.png"), "broken").unwrap();
+        let deadline = now() + Duration::from_secs(10);
+        while folder.take_refused() == 0 {
+            assert!(now() < deadline && folder.next(Duration::from_millis(50)).unwrap().is_none());
+        }
+        assert!(told(&folder).contains("none of its 1 pictures"), "{}", told(&folder));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::media::CameraFrame;
 use crate::modality::SensorId;
 use crate::sensors::line::ByteClock;
-use crate::sensors::settings::{HttpMjpegSettings, HttpUrl};
+use crate::sensors::settings::{HttpMjpegSettings, HttpUrl, without_secrets};
 use crate::sensors::wire::{ChunkedBody, JpegSplitter, WireParser as _};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError};
 use crate::time::{MonoTime, now};
@@ -121,6 +121,10 @@ impl Sensor for HttpMjpeg {
     fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
+
+    fn take_bytes(&mut self) -> u64 {
+        self.clock.take_bytes()
+    }
 }
 
 /// Errors of a read that only say that nothing came.
@@ -224,7 +228,8 @@ fn read_head(bytes: &[u8], url: &HttpUrl) -> Result<Option<Answer>, String> {
             } else {
                 place.parse().ok()
             };
-            let redirect = redirect.ok_or_else(|| format!("it sends to `{place}`, which is no http:// address"))?;
+            let redirect = redirect
+                .ok_or_else(|| format!("it sends to `{}`, which is no http:// address", without_secrets(&place)))?;
             Ok(Some(Answer { redirect: Some(redirect), is_chunked, beginning }))
         }
         401 if header("www-authenticate").starts_with("digest") => {

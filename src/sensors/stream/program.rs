@@ -83,6 +83,11 @@ impl Program {
         }
     }
 
+    /// It is of no more use, for this reason.
+    pub(super) fn lost(&self, why: String) -> SensorError {
+        SensorError::Lost { device: self.name.clone(), why }
+    }
+
     /// Why there is no more output.
     fn ended(&mut self) -> SensorError {
         self.output = None;
@@ -101,7 +106,7 @@ impl Program {
         if !said.is_empty() {
             why = format!("{why}; it said: {said}");
         }
-        SensorError::Lost { device: self.name.clone(), why }
+        self.lost(why)
     }
 
     /// Signals the program and its children. Once it was reaped its number may be another's.
