@@ -213,6 +213,22 @@ fn ros_bags_of_another_writer_are_replayed() {
     }
     let wanted = [("deep", 13), ("front", 30), ("imu", 12), ("mic", 12)];
     assert_eq!(counts, wanted.map(|(name, count)| (name.to_owned(), count)).into(), "{said}");
+
+    // A topic of which nothing can be read is a failure, and told with what is wrong.
+    let arguments = ["replay", text(&bag), "--pack", TINY, "--topic", "front=/camera/image_raw:depth"];
+    let output = perceptd(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = "front: 60 of 60 messages of /camera/image_raw could not be read as depth: its encoding is `bgr8`";
+    let is_told = said.contains(told) && said.contains("perceptd: nothing came of front (/camera/image_raw)");
+    assert!(output.status.code() == Some(1) && is_told, "{said}");
+
+    // Topics can stand in a config that has nothing else: the command line says what is replayed, nothing is published.
+    let config = dir.path().join("topics.toml");
+    let topics =
+        "[replay.topics.imu]\ntopic = '/imu/data'\n[[prompts]]\nid = 'sheep'\ntext = 'sheep'\nin = ['image']\n";
+    std::fs::write(&config, topics).unwrap();
+    let said = replay(&[text(&bag), "--pack", TINY, "--config", text(&config)]);
+    assert!(said.contains("12 of imu windows"), "{said}");
 }
 
 /// A WitMotion packet: header, kind, four little-endian values, sum.
@@ -334,13 +350,18 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
     cut(1.0, Path::new(&mine));
     let (refused, nonsense) = (at("refused.jsonl"), format!("audio:{}", at("noise.mcap")));
     let refused_copy = at("refused.mcap");
-    let cases: [(&[&str], i32, &str); 9] = [
+    let (both_a, both_camera) = (["a=/camera", "a=/thermal"], ["a=/camera", "b=/camera"]);
+    let twice = |[one, two]: [&'static str; 2]| ["replay", BUNDLED, "--pack", TINY, "--topic", one, "--topic", two];
+    let cases: [(&[&str], i32, &str); 12] = [
         (&["record", "--out", &nowhere, "--config", &config], 1, "No such file or directory"),
         (&["record", "--out", &absent, "--config", &nowhere], 64, "cannot read the config"),
         (&["replay", &absent, "--pack", TINY], 1, "cannot read"),
         (&["replay", &noise, "--pack", TINY], 1, "does not begin as MCAP files do"),
         (&["replay", BUNDLED, "--pack", TINY, "--out", &nowhere], 1, "cannot write"),
         (&["replay", BUNDLED, "--pack", TINY, "--topic", "a=/nothing"], 1, "it has no topic /nothing"),
+        (&["replay", BUNDLED, "--pack", TINY, "--topic", "mic=/camera"], 1, "it has a sensor `mic` already"),
+        (&twice(both_a), 64, "/camera and /thermal are both named `a`"),
+        (&twice(both_camera), 64, "/camera is named `a` and `b`"),
         (&["replay", &mine, "--pack", TINY, "--out", &mine], 1, "name another file"),
         (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused], 1, "noise"),
         (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused_copy], 1, "noise"),

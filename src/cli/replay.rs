@@ -12,7 +12,7 @@ use crate::config::{ReplaySettings, Settings, SourceSettings};
 use crate::daemon::{self, Output, Replayed};
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PartSource;
-use crate::recording::{Speed, TopicSettings};
+use crate::recording::{self, Speed, Tally, TopicSettings};
 use crate::telemetry::{DropReason, SensorReading};
 
 /// What is replayed, what is looked for, and where it is written.
@@ -70,10 +70,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut errors = io::stderr().lock();
     // Nothing is left to tell when stderr is gone.
     drop(tell(&arguments.file, &replayed, &mut errors));
-    Ok(super::exit(replayed.damage.is_none()))
+    Ok(super::exit(replayed.damage.is_none() && fruitless(&replayed).next().is_none()))
 }
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
+    if let Some(what) = recording::conflict(&arguments.topic) {
+        anyhow::bail!("--topic: {what}");
+    }
     let mut replay = ReplaySettings {
         recording: arguments.file.clone(),
         speed: arguments.speed,
@@ -96,7 +99,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     let Some(config) = &arguments.config else {
         return Ok(Settings::of_replay(arguments.pack.folder(), replay, prompts));
     };
-    let mut settings = Settings::open(config)?;
+    let mut settings = Settings::open_for_replay(config, &arguments.file, &arguments.pack.folder())?;
     if let (SourceSettings::Replay(written), true) = (&settings.source, replay.topics.is_empty()) {
         replay.topics.clone_from(&written.topics);
     }
@@ -150,16 +153,39 @@ fn tell(file: &Path, replayed: &Replayed, to: &mut impl Write) -> io::Result<()>
             reading.drops.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
         writeln!(to, "{sensor}: dropped {}{}", drops.join(", "), hint(reading))?;
     }
+    for (sensor, tally) in &replayed.tallies {
+        if let Some(why) = &tally.first_fault {
+            let (unreadable, all) = (tally.unreadable, tally.given + tally.unreadable);
+            let (topic, sense) = (&tally.topic, tally.modality);
+            writeln!(to, "{sensor}: {unreadable} of {all} messages of {topic} could not be read as {sense}: {why}")?;
+        }
+    }
+    for (sensor, tally) in fruitless(replayed) {
+        writeln!(to, "perceptd: nothing came of {sensor} ({})", tally.topic)?;
+    }
     match &replayed.damage {
         Some(damage) => writeln!(to, "perceptd: {damage}"),
         None => Ok(()),
     }
 }
 
+/// Topics that were named and gave nothing: whoever named them is wrong about them. What was stopped may not have come to them.
+fn fruitless(replayed: &Replayed) -> impl Iterator<Item = (&SensorId, &Tally)> {
+    let is_lost = |sensor: &SensorId| {
+        let reading = replayed.sensors.iter().find(|(id, _)| id == sensor);
+        reading.is_some_and(|(_, reading)| reading.embeddings == 0 && is_unusable(reading))
+    };
+    let named = replayed.tallies.iter().filter(|(_, tally)| tally.is_mapped && !replayed.is_stopped);
+    named.filter(move |(sensor, tally)| tally.given == 0 || is_lost(sensor))
+}
+
+/// Whether samples were dropped for what they are, and not because the machine was busy.
+fn is_unusable(reading: &SensorReading) -> bool {
+    reading.drops.contains_key(&DropReason::Late) || reading.drops.contains_key(&DropReason::Undecodable)
+}
+
 fn hint(reading: &SensorReading) -> &'static str {
-    let unstamped =
-        reading.drops.contains_key(&DropReason::Late) || reading.drops.contains_key(&DropReason::Undecodable);
-    if reading.windows == 0 && unstamped {
+    if reading.windows == 0 && is_unusable(reading) {
         "; nothing came in time: if its clock is not the recorder's, say `stamp = \"arrival\"` in [replay.topics]"
     } else {
         ""
@@ -169,6 +195,37 @@ fn hint(reading: &SensorReading) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::SensorCounters;
+
+    fn tally(is_mapped: bool, given: u64) -> Tally {
+        let topic = "/camera".to_owned();
+        Tally { topic, modality: Modality::Depth, is_mapped, given, unreadable: 60 - given, first_fault: None }
+    }
+
+    #[test]
+    fn named_topics_that_give_nothing_are_told() {
+        let [none, some, own, late] = ["none", "some", "own", "late"].map(|name| SensorId::new(name).unwrap());
+        let counters = SensorCounters::default();
+        counters.count_drop(DropReason::Late);
+        let unreadable = Tally { first_fault: Some("it is no depth".to_owned()), ..tally(true, 0) };
+        let mut replayed = Replayed {
+            secs: 6.0,
+            events: 0,
+            sensors: vec![(late.clone(), counters.read())],
+            is_stopped: false,
+            damage: None,
+            tallies: [(none, unreadable), (some, tally(true, 1)), (own, tally(false, 0)), (late, tally(true, 60))]
+                .into(),
+        };
+        let mut said = Vec::new();
+        tell(Path::new("bag.mcap"), &replayed, &mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        let told = "none: 60 of 60 messages of /camera could not be read as depth: it is no depth\n\
+                    perceptd: nothing came of late (/camera)\nperceptd: nothing came of none (/camera)\n";
+        assert!(said.ends_with(told), "{said}");
+        replayed.is_stopped = true;
+        assert_eq!(fruitless(&replayed).count(), 0);
+    }
 
     #[test]
     fn topics_are_parsed() {

@@ -64,6 +64,14 @@ pub(super) fn parse(text: &str, findings: &Findings) -> BTreeMap<String, Node> {
     BTreeMap::new()
 }
 
+/// Puts a text under `section.key` where nothing stands there; what is no table stays, for whoever reads it to refuse.
+pub(super) fn add_text(tree: &mut BTreeMap<String, Node>, section: &str, key: &str, text: &str) {
+    let empty = || Node { value: Value::Table(BTreeMap::new()), line: None };
+    if let Value::Table(table) = &mut tree.entry(section.to_owned()).or_insert_with(empty).value {
+        table.entry(key.to_owned()).or_insert_with(|| Node { value: Value::Text(text.to_owned()), line: None });
+    }
+}
+
 fn convert_table(table: &DeTable<'_>, lines: &Lines) -> BTreeMap<String, Node> {
     table
         .iter()

@@ -72,6 +72,33 @@ impl Settings {
         ConfigFile::open(path).map(|(_, settings)| settings)
     }
 
+    /// Reads and checks a config for a replay of `recording`, which stands in the place of what the config says. What such a replay does
+    /// not need may be left out: sensors, the robot's name, and the pack, for which `pack` does.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with every problem in it.
+    pub fn open_for_replay(path: &Path, recording: &Path, pack: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let findings = problem::Findings::default();
+        let mut tree = document::parse(&text, &findings);
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();
+        document::add_text(&mut tree, "robot", "name", "replay");
+        document::add_text(&mut tree, "pack", "path", &absolute(pack));
+        if let Some(document::Value::Table(replay)) = tree.get_mut("replay").map(|node| &mut node.value) {
+            replay.remove("recording");
+        }
+        if tree.contains_key("replay") || !tree.contains_key("sensors") {
+            // A file that is there, in place of one of which only its opening shows whether it is.
+            document::add_text(&mut tree, "replay", "recording", &absolute(path));
+        }
+        let mut settings = resolve::resolve(tree, path.parent().unwrap_or(Path::new("")), &findings);
+        if let SourceSettings::Replay(replay) = &mut settings.source {
+            replay.recording = recording.into();
+        }
+        let (problems, _) = findings.into_parts();
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError::Wrong { path: path.into(), problems }) }
+    }
+
     /// Checks a config's text; relative paths in it count from `folder`.
     ///
     /// # Errors

@@ -338,6 +338,34 @@ fn the_pack_and_the_config_make_windows_and_weights_together() {
 }
 
 #[test]
+fn for_a_replay_the_command_line_says_what_is_replayed() {
+    let folder = folder();
+    let config = folder.path().join("perceptd.toml");
+    let pack = folder.path().join("reference");
+    let open = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        Settings::open_for_replay(&config, Path::new("drive.mcap"), &pack).map_err(|error| error.to_string())
+    };
+    let prompt = "[[prompts]]\nid = 'dog'\ntext = 'dog'\n";
+    let topic = "[replay.topics.front]\ntopic = '/camera'\n";
+    for (text, topics) in [("", 0), (prompt, 0), (topic, 1), ("[replay]\nrecording = 'gone.mcap'\n", 0)] {
+        let settings = open(text).unwrap();
+        let SourceSettings::Replay(replay) = &settings.source else { panic!("{text}") };
+        assert_eq!((replay.recording.as_path(), replay.topics.len()), (Path::new("drive.mcap"), topics), "{text}");
+        assert_eq!(settings.pack, pack);
+    }
+    assert!(matches!(open(LEAST).unwrap().source, SourceSettings::Sensors(_)));
+    for (text, words) in [
+        (&format!("{topic}modality = 'smell'\n"), "`smell` is not known"),
+        (&format!("{topic}[replay.topics.rear]\ntopic = '/camera'\n"), "/camera is named `front` and `rear`"),
+        (&"[pack]\npath = 'gone'\n".to_owned(), "gone is no folder"),
+    ] {
+        let told = open(text).unwrap_err();
+        assert!(told.contains(words) && told.contains("has 1 problem"), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_one_clear_error() {
     let error = Settings::open(Path::new("/nowhere/perceptd.toml")).unwrap_err().to_string();
     assert_eq!(error, "cannot read the config /nowhere/perceptd.toml: No such file or directory (os error 2)");

@@ -22,7 +22,7 @@ use crate::events::{Event, Phase};
 use crate::modality::SensorId;
 use crate::pipe::{Received, Sender, WhenFull, bounded};
 use crate::publish::{Said, Transcript};
-use crate::recording::{self, AnnotatedWriter, LabelledBox, Recording, RecordingError, Speed};
+use crate::recording::{self, AnnotatedWriter, LabelledBox, Recording, RecordingError, Speed, Tally};
 use crate::sensors::Sample;
 use crate::telemetry::SensorReading;
 use crate::time::{MonoTime, NANOS_PER_SEC};
@@ -53,6 +53,8 @@ pub struct Replayed {
     pub is_stopped: bool,
     /// Where the recording is damaged; what came before was worked on.
     pub damage: Option<String>,
+    /// What came of the messages of every sensor of the recording.
+    pub tallies: BTreeMap<SensorId, Tally>,
 }
 
 /// Replays the recording of `settings` once, until its end or until `stop` is set or a signal comes.
@@ -89,7 +91,7 @@ pub fn replay(settings: &Settings, output: Output, stop: &Arc<AtomicBool>) -> an
     let last = perception.shutdown().into_iter().map(Finding::Event).collect();
     notes.take(last, &space, senses.joint_hop_nanos)?;
     windows.join()?;
-    let ended = player.end()?;
+    let (tallies, ended) = player.end()?;
     notes.sink.finish()?;
     Ok(Replayed {
         secs: perception.last_time.min(arrivals.end).nanos_since(arrivals.start).max(0) as f64 / NANOS_PER_SEC as f64,
@@ -97,13 +99,17 @@ pub fn replay(settings: &Settings, output: Output, stop: &Arc<AtomicBool>) -> an
         sensors: senses.telemetry.read(),
         is_stopped: matches!(ended, Ok(recording::Replayed::Stopped)),
         damage: ended.err().map(|error| error.to_string()),
+        tallies,
     })
 }
+
+/// What came of every sensor's messages, and how the replay ended.
+type Played = (BTreeMap<SensorId, Tally>, Result<recording::Replayed, RecordingError>);
 
 /// The thread that sends the samples.
 struct Player {
     thread: Named,
-    ended: std::sync::mpsc::Receiver<Result<recording::Replayed, RecordingError>>,
+    ended: std::sync::mpsc::Receiver<Played>,
 }
 
 impl Player {
@@ -116,14 +122,14 @@ impl Player {
         let (tell, ended) = std::sync::mpsc::sync_channel(1);
         let stop = Arc::clone(stop);
         let play = move || {
-            let result = recording::replay(&recording, speed, false, output, &stop);
+            let result = recording::replay_once(&recording, speed, &output, &stop);
             // Whoever asked is gone only when it failed itself.
             drop(tell.send(result));
         };
         Ok(Self { thread: spawn("replay", play)?, ended })
     }
 
-    fn end(self) -> anyhow::Result<Result<recording::Replayed, RecordingError>> {
+    fn end(self) -> anyhow::Result<Played> {
         self.thread.join()?;
         self.ended.recv().context("the replay ended without a word")
     }

@@ -26,11 +26,11 @@ mod writer;
 
 pub use annotated::{AnnotatedWriter, LabelledBox};
 pub use convert::Decoded;
-pub use reader::{Recording, Samples, Unreadable};
+pub use reader::{Recording, Samples, Tally};
 pub use record::{RecordLimit, Recorded, record};
-pub use replay::{Replayed, Speed, replay};
+pub use replay::{Replayed, Speed, replay, replay_once};
 pub use ros::{RosType, decode_ros};
-pub use topics::{Stamp, TopicSettings};
+pub use topics::{Stamp, TopicSettings, conflict};
 pub use writer::RecordingWriter;
 
 use std::path::PathBuf;

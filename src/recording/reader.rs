@@ -170,7 +170,8 @@ impl Recording {
     /// The samples in the order of arrival, stamps exactly as they were. An error is the last item.
     #[must_use]
     pub fn samples(&self) -> Samples<'_> {
-        Samples { messages: self.messages(), counted: BTreeMap::new(), unreadable: BTreeMap::new(), given: 0 }
+        let tallies = self.channels.values().map(|channel| (channel.sensor.clone(), Tally::of(channel)));
+        Samples { messages: self.messages(), counted: BTreeMap::new(), tallies: tallies.collect(), given: 0 }
     }
 
     pub(super) fn messages(&self) -> Messages<'_> {
@@ -271,24 +272,39 @@ pub struct Samples<'a> {
     messages: Messages<'a>,
     /// The last sequence number of each sensor.
     counted: BTreeMap<SensorId, u64>,
-    unreadable: BTreeMap<SensorId, Unreadable>,
+    tallies: BTreeMap<SensorId, Tally>,
     given: usize,
 }
 
-/// Messages of a sensor that gave no sample.
+/// What came of a sensor's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// How many.
-    pub count: u64,
-    /// What is wrong with the first.
-    pub first: String,
+pub struct Tally {
+    /// Where they stand; of several topics one.
+    pub topic: String,
+    /// What they are read as.
+    pub modality: Modality,
+    /// Whether a topic of another program was taken for this sensor.
+    pub is_mapped: bool,
+    /// Samples.
+    pub given: u64,
+    /// Messages that gave none.
+    pub unreadable: u64,
+    /// What is wrong with the first of these.
+    pub first_fault: Option<String>,
+}
+
+impl Tally {
+    fn of(channel: &SensorChannel) -> Self {
+        let (topic, modality, is_mapped) = (channel.topic.clone(), channel.modality, !channel.counts_deliveries());
+        Self { topic, modality, is_mapped, given: 0, unreadable: 0, first_fault: None }
+    }
 }
 
 impl Samples<'_> {
-    /// What could not be read so far, by sensor.
+    /// What came of the messages so far, by sensor: every sensor of the recording is there.
     #[must_use]
-    pub const fn unreadable(&self) -> &BTreeMap<SensorId, Unreadable> {
-        &self.unreadable
+    pub const fn tallies(&self) -> &BTreeMap<SensorId, Tally> {
+        &self.tallies
     }
 
     fn sample(&mut self, message: &Message) -> Option<Sample> {
@@ -301,18 +317,20 @@ impl Samples<'_> {
             last => last.map_or(0, |last| last + 1),
         };
         self.counted.insert(channel.sensor.clone(), seq);
+        let tally = self.tallies.entry(channel.sensor.clone()).or_insert_with(|| Tally::of(channel));
         match channel.decode(message.data(), times, timeline) {
             Ok((captured_at, data)) => {
+                tally.given += 1;
                 let [arrived_at, _] = times;
                 Some(Sample { sensor: channel.sensor.clone(), captured_at, arrived_at, seq, data })
             }
             Err(why) => {
-                let (sensor, topic) = (&channel.sensor, &channel.topic);
-                let told = self.unreadable.entry(sensor.clone()).or_insert_with(|| {
+                tally.unreadable += 1;
+                if tally.first_fault.is_none() {
+                    let (sensor, topic) = (&channel.sensor, &channel.topic);
                     tracing::warn!(%sensor, topic, why, "a message cannot be read; more of them are only counted");
-                    Unreadable { count: 0, first: why }
-                });
-                told.count += 1;
+                    tally.first_fault = Some(why);
+                }
                 None
             }
         }

@@ -1,8 +1,10 @@
 //! Playing a recording: its samples as they were, at the pace at which they arrived or as fast as they are taken.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Recording, RecordingError};
+use super::{Recording, RecordingError, Samples, Tally};
+use crate::modality::SensorId;
 use crate::pipe;
 use crate::sensors::{Sample, SampleData, pause_until};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
@@ -40,24 +42,61 @@ pub fn replay(
     stop: &AtomicBool,
 ) -> Result<Replayed, RecordingError> {
     let (period_nanos, seq_step) = if looped { turn_of(recording) } else { (0, 0) };
-    let began = now();
+    let pace = Pace::of(recording, speed, stop);
     for turn in 0u32.. {
         let shift = period_nanos.saturating_mul(i64::from(turn));
-        for sample in recording.samples() {
-            let sample = shifted(sample?, shift, u64::from(turn).saturating_mul(seq_step));
-            if let Speed::Real(factor) = speed {
-                let since_first = sample.arrived_at.nanos_since(recording.arrivals().start) as f64 / factor.max(1e-3);
-                pause_until(began.shifted(since_first as i64), stop);
-            }
-            if stop.load(Ordering::Relaxed) || output.send(sample).is_err() {
-                return Ok(Replayed::Stopped);
-            }
-        }
-        if !looped || recording.is_empty() {
-            break;
+        let change = |sample| shifted(sample, shift, u64::from(turn).saturating_mul(seq_step));
+        let ended = pace.send_all(&mut recording.samples(), change, &output)?;
+        if ended == Replayed::Stopped || !looped || recording.is_empty() {
+            return Ok(ended);
         }
     }
     Ok(Replayed::Whole)
+}
+
+/// As [`replay`], not looped, and tells what came of every sensor's messages, however it ended.
+pub fn replay_once(
+    recording: &Recording,
+    speed: Speed,
+    output: &pipe::Sender<Sample>,
+    stop: &AtomicBool,
+) -> (BTreeMap<SensorId, Tally>, Result<Replayed, RecordingError>) {
+    let mut samples = recording.samples();
+    let ended = Pace::of(recording, speed, stop).send_all(&mut samples, |sample| sample, output);
+    (samples.tallies().clone(), ended)
+}
+
+/// When samples are sent, and until when.
+struct Pace<'a> {
+    speed: Speed,
+    began: MonoTime,
+    first_arrival: MonoTime,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Pace<'a> {
+    fn of(recording: &Recording, speed: Speed, stop: &'a AtomicBool) -> Self {
+        Self { speed, began: now(), first_arrival: recording.arrivals().start, stop }
+    }
+
+    fn send_all(
+        &self,
+        samples: &mut Samples<'_>,
+        change: impl Fn(Sample) -> Sample,
+        output: &pipe::Sender<Sample>,
+    ) -> Result<Replayed, RecordingError> {
+        for sample in samples {
+            let sample = change(sample?);
+            if let Speed::Real(factor) = self.speed {
+                let since_first = sample.arrived_at.nanos_since(self.first_arrival) as f64 / factor.max(1e-3);
+                pause_until(self.began.shifted(since_first as i64), self.stop);
+            }
+            if self.stop.load(Ordering::Relaxed) || output.send(sample).is_err() {
+                return Ok(Replayed::Stopped);
+            }
+        }
+        Ok(Replayed::Whole)
+    }
 }
 
 /// Length in whole seconds, and the step of sequence numbers from one turn to the next.

@@ -243,8 +243,11 @@ fn a_message_that_cannot_be_read_is_counted_and_passed_over() {
     let recording = Recording::open(&path).unwrap();
     let mut samples = recording.samples();
     assert_eq!(samples.by_ref().map(|sample| sample.unwrap().seq).collect::<Vec<_>>(), [1]);
-    let unreadable = &samples.unreadable()[&SensorId::new("cam").unwrap()];
-    assert!(unreadable.count == 1 && unreadable.first.contains("JPEG"), "{unreadable:?}");
+    let tally = &samples.tallies()[&SensorId::new("cam").unwrap()];
+    assert_eq!((tally.given, tally.unreadable, tally.is_mapped), (1, 1, false));
+    assert!(tally.first_fault.as_ref().unwrap().contains("JPEG"), "{tally:?}");
+    let silent = &samples.tallies()[&SensorId::new("silent").unwrap()];
+    assert_eq!((silent.given, silent.unreadable), (0, 0));
 }
 
 #[test]

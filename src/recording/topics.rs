@@ -153,7 +153,14 @@ pub(super) fn map(index: &Index, own_zero: Option<i64>, topics: &[TopicSettings]
     } else if topics.is_empty() {
         return Err(format!("perceptd did not record it: say which topics are sensors; {}", offer(index)));
     }
+    if let Some(what) = conflict(topics) {
+        return Err(what);
+    }
     for topic in topics {
+        let is_taken = |channel: &SensorChannel| channel.sensor == topic.sensor && channel.topic != topic.topic;
+        if channels.values().any(is_taken) {
+            return Err(format!("it has a sensor `{}` already: give {} another name", topic.sensor, topic.topic));
+        }
         let found: Vec<_> = index.channels.iter().filter(|(_, channel)| channel.topic == topic.topic).collect();
         if found.is_empty() {
             return Err(format!("it has no topic {}; {}", topic.topic, offer(index)));
@@ -166,6 +173,20 @@ pub(super) fn map(index: &Index, own_zero: Option<i64>, topics: &[TopicSettings]
     let first = i64::try_from(first).unwrap_or(i64::MAX);
     let foreign_zero = first - first.rem_euclid(NANOS_PER_SEC) - ROOM_BEFORE_NANOS;
     Ok(Mapped { unix_nanos_at_zero: own_zero.unwrap_or(foreign_zero), channels })
+}
+
+/// What two mappings want of each other, if anything: a sensor has one topic, and a topic is one sensor.
+#[must_use]
+pub fn conflict(topics: &[TopicSettings]) -> Option<String> {
+    topics.iter().enumerate().find_map(|(index, topic)| {
+        let before = topics.iter().take(index).find(|of| of.sensor == topic.sensor || of.topic == topic.topic)?;
+        let (sensor, name) = (&topic.sensor, &topic.topic);
+        Some(if before.sensor == *sensor {
+            format!("{} and {name} are both named `{sensor}`: give each topic a name of its own", before.topic)
+        } else {
+            format!("{name} is named `{}` and `{sensor}`: a topic can be one sensor", before.sensor)
+        })
+    })
 }
 
 /// The wall clock at zero that perceptd wrote; none in the recordings of others.

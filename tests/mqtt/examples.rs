@@ -71,6 +71,16 @@ async fn the_python_example_tells_events_in_words() {
     assert_eq!(example.next().await, "fleet/robot: stopped");
 }
 
+#[test]
+fn the_python_example_takes_only_what_is_missing_for_a_gap() {
+    let Some(mut command) = python::script("tests/gaps.py") else {
+        eprintln!("skipped: no .venv with tests/requirements.txt (tests/run makes it)");
+        return;
+    };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[tokio::test]
 async fn the_shell_example_prints_protobuf_as_text() {
     let mosquitto = Mosquitto::start();

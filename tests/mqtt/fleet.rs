@@ -1,7 +1,7 @@
 //! The files of `deploy/fleet` with two real brokers and real certificates; only ports, addresses and paths are changed.
 
 use std::cell::RefCell;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,7 +72,6 @@ impl Fleet {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "mosquitto does not say when it listens")]
     fn run(&mut self, file: &str, changes: &[(&str, &str)], port: u16) {
         let data = self.path(&format!("{file}.data"));
         std::fs::create_dir(&data).unwrap();
@@ -88,6 +87,13 @@ impl Fleet {
         // As root it would become the user mosquitto, who cannot read this folder.
         let config = self.path(file);
         std::fs::write(&config, format!("user root\nlog_dest file {}.log\n{text}", config.display())).unwrap();
+        self.start_again(file, port);
+    }
+
+    /// Starts a broker that ran before, with what it has on disk.
+    #[expect(clippy::disallowed_methods, reason = "mosquitto does not say when it listens")]
+    fn start_again(&mut self, file: &str, port: u16) {
+        let config = self.path(file);
         let mut command = Command::new("/usr/sbin/mosquitto");
         let child = command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.brokers.push(Process(child));
@@ -206,6 +212,39 @@ async fn a_robots_words_reach_its_fleet_and_its_broker_is_missed() {
     robot.crash().await;
     fleet.brokers.pop();
     assert_eq!(bridges.hear("bridge/farm/r1 ", &fleet), "bridge/farm/r1 30", "0, in hex");
+}
+
+/// Says these lines at the robot's broker, which has acknowledged all of them in the end.
+fn say_at_robot(fleet: &Fleet, topic: &str, lines: &str) {
+    let mut command = Command::new("mosquitto_pub");
+    command.args(["-V", "mqttv5", "-p", &fleet.robot_port.to_string(), "-q", "1", "-t", topic, "-l"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("install the Debian package mosquitto-clients");
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_power_cut_without_network_costs_the_fleet_at_most_the_last_nine_messages() {
+    let mut fleet = Fleet::start();
+    let bridges = fleet.listen("ingest", "bridge/#");
+    bridges.hear("bridge/farm/r1 31", &fleet);
+    fleet.brokers.remove(0);
+    let lines: String = (10..35).map(|number| format!("{number}\n")).collect();
+    say_at_robot(&fleet, "perceptd/v1/farm/r1/event/dog", &lines);
+    // It has saved before it reads what comes next.
+    say_at_robot(&fleet, "elsewhere", "x\n");
+    fleet.brokers.clear();
+
+    fleet.start_again("fleet-broker.conf", fleet.fleet_port);
+    let wish = ["-r", "-t", "perceptd/v1/farm/r1/config/desired", "-m", "A"];
+    assert!(fleet.at_fleet("mosquitto_pub", "operator").args(wish).status().unwrap().success());
+    let ear = fleet.listen("ingest", "perceptd/v1/farm/#");
+    ear.hear("perceptd/v1/farm/r1/config/desired", &fleet);
+    fleet.start_again("robot-broker.conf", fleet.robot_port);
+    for number in 10..26 {
+        let hex: String = number.to_string().bytes().map(|digit| format!("{digit:x}")).collect();
+        ear.hear(&format!("perceptd/v1/farm/r1/event/dog {hex}"), &fleet);
+    }
 }
 
 #[tokio::test]

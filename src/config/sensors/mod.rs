@@ -13,7 +13,7 @@ use super::resolve::{HOP_SECS, topic_name};
 use super::section::Section;
 use super::settings::{HopSettings, ReplaySettings, SourceSettings};
 use crate::modality::{Modality, SensorId};
-use crate::recording::{Speed, Stamp, TopicSettings};
+use crate::recording::{Speed, Stamp, TopicSettings, conflict};
 use crate::sensors::{DriverSettings, SensorSettings};
 
 const DRIVERS: [&str; 17] = [
@@ -128,7 +128,11 @@ fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {
     let repeat = section.flag("loop").unwrap_or(false);
     let topics =
         section.named_sections("topics").into_iter().filter_map(|(name, mut section)| topic(&name, &mut section));
-    ReplaySettings { recording, speed, repeat, topics: topics.collect() }
+    let topics: Vec<TopicSettings> = topics.collect();
+    if let Some(what) = conflict(&topics) {
+        section.problem(format!("topics: {what}"));
+    }
+    ReplaySettings { recording, speed, repeat, topics }
 }
 
 /// `[replay.topics.<sensor>]`.
