@@ -4,6 +4,7 @@
 mod access;
 mod embedder;
 mod once;
+mod starts;
 mod winner;
 
 use std::collections::BTreeMap;

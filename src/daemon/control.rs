@@ -23,7 +23,7 @@ use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
 use crate::publish::{About, Arrivals, Asked, ConfigReport, Inbox, Publisher, RefusalReason, Refused, subscriptions};
-use crate::store::{Fault, RemoteStore};
+use crate::store::{Fault, RemoteError, RemoteStore};
 use crate::telemetry::{SensorState, Telemetry};
 use crate::time::{MonoTime, NANOS_PER_SEC, now, unix_now_nanos};
 use crate::windows::Windower;
@@ -85,6 +85,8 @@ pub(super) struct Control {
     trying: Option<Trying>,
     started_at: MonoTime,
     start_was_good: bool,
+    /// Whether the ledger is one to which perceptd fell back, which is not saved yet.
+    is_fallback: bool,
     refusals: Refusals,
 }
 
@@ -117,6 +119,7 @@ impl Control {
             trying: None,
             started_at: now(),
             start_was_good: false,
+            is_fallback: boot.is_fallback,
             refusals: Refusals::default(),
         };
         control.publisher.listens();
@@ -164,9 +167,24 @@ impl Control {
 
     /// perceptd stops because it was told to, or has run for long: it did not die of its config.
     pub(super) fn end_well(&mut self) {
-        if !std::mem::replace(&mut self.start_was_good, true) {
+        if std::mem::replace(&mut self.start_was_good, true) {
+            return;
+        }
+        if self.is_fallback
+            && let Err(error) = self.save_config()
+        {
+            tracing::warn!("{error}");
+        }
+        self.store.forget_starts();
+    }
+
+    /// Saves the ledger. Once one to which perceptd fell back is saved, starts are counted anew, with it.
+    fn save_config(&mut self) -> Result<(), RemoteError> {
+        self.store.save_config(self.transaction.ledger())?;
+        if std::mem::take(&mut self.is_fallback) {
             self.store.forget_starts();
         }
+        Ok(())
     }
 
     fn take(&mut self, asked: Asked, sources: &mut Sources) {
@@ -246,14 +264,14 @@ impl Control {
                 }
                 Step::Undo => self.undo(sources),
                 Step::Commit => {
-                    let saved = self.store.save_config(self.transaction.ledger()).map_err(|error| error.to_string());
+                    let saved = self.save_config().map_err(|error| error.to_string());
                     if saved.is_ok() {
                         self.trying = None;
                     }
                     self.transaction.committed(saved)
                 }
                 Step::Remember => {
-                    if let Err(error) = self.store.save_config(self.transaction.ledger()) {
+                    if let Err(error) = self.save_config() {
                         tracing::warn!("{error}");
                     }
                     Vec::new()
