@@ -242,6 +242,7 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     rover.expect(&["config", "rollback"], 0, &["applied as generation 7"]);
     rover.expect(&["config", "diff"], 0, &["sensors.b.enabled = false"]);
 
+    rover.expect(&["prompt", "add", "hush"], 64, &["nothing is said of the prompt `hush`"]);
     let silence = rover.folder.path().join("silence.wav");
     std::fs::write(&silence, silent_wav()).unwrap();
     let silence = format!("audio:{}", silence.display());
