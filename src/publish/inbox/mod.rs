@@ -27,6 +27,8 @@ use crate::prompts::PromptId;
 pub const MAX_CONFIG_BYTES: usize = 65_536 + 1_024;
 /// Largest payload of `prompt/<id>/desired`: what fits into a packet with its topic and properties.
 pub const MAX_PROMPT_BYTES: usize = MAX_PACKET_BYTES as usize - 4_096;
+/// Highest generation of a wish for the config: beyond it, one wish could leave no room for any other.
+pub const MAX_GENERATION: u64 = 1 << 53;
 /// Largest payload of a command.
 pub const MAX_COMMAND_BYTES: usize = 4_096;
 /// Longest correlation data that is given back.
