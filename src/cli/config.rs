@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value};
 
 use super::operator::{Robots, Session};
-use crate::config::{Overlay, is_remote_key};
+use crate::config::{NOT_SHOWN, Overlay, is_remote_key};
 use crate::publish::{HeardConfig, MAX_GENERATION, Reported};
 
 /// What to do with a robot's config.
@@ -175,9 +175,12 @@ fn differences(config: &HeardConfig, patch: &str) -> anyhow::Result<Vec<String>>
     }
     let in_force: BTreeMap<String, String> = flat(&read(&config.in_force_json)?).into_iter().collect();
     let lines = flat(&patch).into_iter().filter_map(|(key, new)| {
-        let old = in_force.get(&key).map_or("(default)", String::as_str);
+        let (absent, remark) = match is_remote_key(&key) {
+            true => ("(default)", ""),
+            false => (NOT_SHOWN, "   (cannot be changed by topic)"),
+        };
+        let old = in_force.get(&key).map_or(absent, String::as_str);
         let new = if new == "null" { "(default)" } else { new.as_str() };
-        let remark = if is_remote_key(&key) { "" } else { "   (cannot be changed by topic)" };
         (old != new).then(|| format!("{key}: {old} → {new}{remark}"))
     });
     Ok(lines.collect())
@@ -257,13 +260,14 @@ mod tests {
             ..HeardConfig::default()
         };
         assert_eq!(differences(&config, "{}").unwrap(), ["log.level = \"warn\""]);
-        let patch = r#"{"log":{"level":"info"},"robot":{"name":"b"},"events":{"min_on_secs":1}}"#;
+        let patch = r#"{"log":{"level":"info"},"mqtt":{"port":1},"robot":{"name":"b"},"events":{"min_on_secs":1}}"#;
         let told = differences(&config, patch);
         assert_eq!(
             told.unwrap(),
             [
                 "events.min_on_secs: (default) → 1",
                 "log.level: \"warn\" → \"info\"",
+                "mqtt.port: (not shown) → 1   (cannot be changed by topic)",
                 "robot.name: \"a\" → \"b\"   (cannot be changed by topic)",
             ]
         );
