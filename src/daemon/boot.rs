@@ -51,6 +51,7 @@ impl Boot {
         let mut boot = Self { settings: in_force, ledger, is_fallback, ..Self::of_file(settings) };
         for (id, digest) in store.unfinished_prompt_trials() {
             let what = "perceptd ended while it tried this prompt: it is not tried again; change it";
+            tracing::warn!(prompt = id, "{what}");
             boot.book.quarantine(&id.as_str().into(), digest, what.to_owned());
             store.end_prompt_trial(&id);
         }
@@ -61,6 +62,7 @@ impl Boot {
                     "perceptd ended {} times soon after its start: prompts by topic are not looked for until the next one",
                     starts - 1
                 );
+                tracing::warn!(prompt = %id, "{what}");
                 boot.book.quarantine(&id, payload_digest(&payload), what);
             } else {
                 boot.restore(id, payload);
@@ -102,6 +104,7 @@ pub(super) fn faults(problems: Vec<crate::config::Problem>) -> Vec<Fault> {
 fn without_trial(mut ledger: ConfigLedger) -> ConfigLedger {
     if let Some(trial) = ledger.trial.take() {
         let what = "perceptd ended while it tried this config: what was in force before is in force again";
+        tracing::warn!(generation = trial.generation, "{what}");
         ledger.answer = Some(rolled_back(trial.generation, trial.digest, what.to_owned()));
     }
     ledger

@@ -69,6 +69,11 @@ impl Transaction {
         answered.chain(self.beside.clone()).collect()
     }
 
+    /// What is wrong with a wish that has no place among the generations.
+    pub(super) const fn beside(&self) -> Option<&Fault> {
+        self.beside.as_ref()
+    }
+
     /// Whether a change is in force that may yet go.
     pub(super) const fn is_watching(&self) -> bool {
         matches!(self.stage, Stage::Watching(..))
