@@ -105,8 +105,10 @@ impl Control {
     ) -> Self {
         let watch_nanos = watch_nanos(&boot.settings);
         let loaded = sensors_of(&boot.settings, &ground.recorded).into_iter().map(|(_, sense)| sense).collect();
+        let mut inbox = Inbox::new(&publisher.root());
+        inbox.remember(store.commands_taken(unix_now_nanos()));
         let mut control = Self {
-            inbox: Inbox::new(&publisher.root()),
+            inbox,
             answers: Answers::new(&boot.ledger, boot.book.reports()),
             commands: Commands::new(boot.settings.remote.max_commands),
             transaction: Transaction::new(boot.ledger, watch_nanos),

@@ -1,7 +1,9 @@
 //! What came by topic: the config's changes, the prompts, and how often perceptd died soon after its start.
 //!
-//! Lies in `remote/` of the state folder: `lock`, `config.json`, `starts`, `prompts/<id>.pb`, `recordings/`. Without a state folder nothing is
-//! kept.
+//! Lies in `remote/` of the state folder: `lock`, `config.json`, `starts`, `commands`, `prompts/<id>.pb`, `recordings/`. Without a state folder
+//! nothing is kept.
+
+mod commands;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
