@@ -4,6 +4,7 @@
 mod access;
 mod embedder;
 mod once;
+mod starts;
 mod winner;
 
 use std::collections::BTreeMap;
@@ -232,7 +233,11 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     until(&places, "b delivers as before", |places| places["b"].len() > before + 3).await;
 
     let refused = ["config", "set", "mqtt.host=elsewhere", "log.level=loud"];
-    rover.expect(&refused, 1, &["rejected:\n  mqtt.host: cannot be changed by topic"]);
+    rover.expect(
+        &refused,
+        1,
+        &["rejected:\n  mqtt.host: cannot be changed by topic", "log.level: `loud` is not known"],
+    );
     rover.expect(&["config", "set", "log.level=loud"], 1, &["log.level: `loud` is not known"]);
     let shown =
         rover.expect(&["config", "get"], 0, &["generation 3", "log.level = \"debug\"", "sensors.b.hop_secs = 0.25"]);
@@ -241,6 +246,16 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
     rover.expect(&["config", "rollback"], 0, &["applied as generation 7"]);
     rover.expect(&["config", "diff"], 0, &["sensors.b.enabled = false"]);
 
+    let log = rover.log();
+    for line in [
+        "INFO perceptd::daemon::control::answers: a config that came by topic is applied generation=1 keys=[\"events.exit_odds_ratio\"",
+        "WARN perceptd::daemon::control::answers: a config that came by topic is rolled back generation=4 problems=[\"sensors.b: ",
+        "WARN perceptd::daemon::control::answers: a config that came by topic is rejected generation=5 problems=[\"mqtt.host: ",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line} in {log}");
+    }
+
+    rover.expect(&["prompt", "add", "hush"], 64, &["nothing is said of the prompt `hush`"]);
     let silence = rover.folder.path().join("silence.wav");
     std::fs::write(&silence, silent_wav()).unwrap();
     let silence = format!("audio:{}", silence.display());

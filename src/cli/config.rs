@@ -9,8 +9,8 @@ use clap::Subcommand;
 use serde_json::{Map, Value};
 
 use super::operator::{Robots, Session};
-use crate::config::{Overlay, is_remote_key};
-use crate::publish::{HeardConfig, Reported};
+use crate::config::{NOT_SHOWN, Overlay, is_remote_key};
+use crate::publish::{HeardConfig, MAX_GENERATION, Reported};
 
 /// What to do with a robot's config.
 #[derive(Debug, Subcommand)]
@@ -103,13 +103,24 @@ async fn wish(
 ) -> anyhow::Result<bool> {
     let mut wished: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for (robot, config) in &session.robots {
-        let generation = config.generation.max(config.generation_in_force) + 1;
+        let generation = next_generation(robot, config)?;
         let (whole, json) = patch(config);
         let digest = session.operator().wish_config(robot, generation, config.generation_in_force, whole, json)?;
         wished.insert(robot.clone(), (generation, digest));
     }
     let robots: BTreeSet<String> = wished.keys().cloned().collect();
     session.wait(robots, out, |robot, report| answer(wished.get(robot)?, report)).await
+}
+
+/// The generation of the next wish.
+fn next_generation(robot: &str, config: &HeardConfig) -> anyhow::Result<u64> {
+    let last = config.generation.max(config.generation_in_force);
+    last.checked_add(1).filter(|next| *next <= MAX_GENERATION).with_context(|| {
+        format!(
+            "{robot} has had a wish of generation {last}, the highest that there may be: stop perceptd there, remove \
+             remote/config.json from its state folder and clear its config/desired at the broker"
+        )
+    })
 }
 
 /// A robot's last word on the wish of this generation and digest.
@@ -164,9 +175,12 @@ fn differences(config: &HeardConfig, patch: &str) -> anyhow::Result<Vec<String>>
     }
     let in_force: BTreeMap<String, String> = flat(&read(&config.in_force_json)?).into_iter().collect();
     let lines = flat(&patch).into_iter().filter_map(|(key, new)| {
-        let old = in_force.get(&key).map_or("(default)", String::as_str);
+        let (absent, remark) = match is_remote_key(&key) {
+            true => ("(default)", ""),
+            false => (NOT_SHOWN, "   (cannot be changed by topic)"),
+        };
+        let old = in_force.get(&key).map_or(absent, String::as_str);
         let new = if new == "null" { "(default)" } else { new.as_str() };
-        let remark = if is_remote_key(&key) { "" } else { "   (cannot be changed by topic)" };
         (old != new).then(|| format!("{key}: {old} → {new}{remark}"))
     });
     Ok(lines.collect())
@@ -246,15 +260,30 @@ mod tests {
             ..HeardConfig::default()
         };
         assert_eq!(differences(&config, "{}").unwrap(), ["log.level = \"warn\""]);
-        let told = differences(&config, r#"{"log":{"level":"info"},"robot":{"name":"b"},"events":{"min_on_secs":1}}"#);
+        let patch = r#"{"log":{"level":"info"},"mqtt":{"port":1},"robot":{"name":"b"},"events":{"min_on_secs":1}}"#;
+        let told = differences(&config, patch);
         assert_eq!(
             told.unwrap(),
             [
                 "events.min_on_secs: (default) → 1",
                 "log.level: \"warn\" → \"info\"",
+                "mqtt.port: (not shown) → 1   (cannot be changed by topic)",
                 "robot.name: \"a\" → \"b\"   (cannot be changed by topic)",
             ]
         );
+    }
+
+    #[test]
+    fn generations_count_up_and_end() {
+        let config =
+            |generation, generation_in_force| HeardConfig { generation, generation_in_force, ..HeardConfig::default() };
+        assert_eq!(next_generation("a", &config(3, 2)).unwrap(), 4);
+        assert_eq!(next_generation("a", &config(2, 7)).unwrap(), 8);
+        assert_eq!(next_generation("a", &config(MAX_GENERATION - 1, 0)).unwrap(), MAX_GENERATION);
+        for last in [MAX_GENERATION, u64::MAX] {
+            let error = next_generation("rover", &config(1, last)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("rover has had a wish of generation {last}")), "{error}");
+        }
     }
 
     #[test]

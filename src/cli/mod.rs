@@ -150,7 +150,13 @@ impl Cli {
                 Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
-            Command::Prompt(command) => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
+            Command::Prompt(command) => match command.mistake() {
+                Some(mistake) => {
+                    report(&anyhow::Error::msg(mistake));
+                    Ok(ExitCode::from(EXIT_USAGE))
+                }
+                None => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
+            },
             Command::Devices { json } => {
                 devices::devices(&Inventory::of_this_machine(), json, &mut out)?;
                 Ok(ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ pub(super) enum PromptCommand {
         #[arg(long = "in", value_name = "SENSES", value_delimiter = ',')]
         senses: Vec<Modality>,
         /// Wanted probability of a false alarm per window.
-        #[arg(long)]
+        #[arg(long, value_parser = parse_p_false)]
         p_false: Option<f64>,
         #[command(flatten)]
         robots: Robots,
@@ -49,6 +49,31 @@ pub(super) enum PromptCommand {
         #[command(flatten)]
         robots: Robots,
     },
+}
+
+impl PromptCommand {
+    /// What is wrong with it that the arguments one by one do not show.
+    pub(super) fn mistake(&self) -> Option<String> {
+        match self {
+            Self::Add { id, parts, negative, senses, p_false, .. }
+                if parts.is_empty() && negative.is_empty() && senses.is_empty() && p_false.is_none() =>
+            {
+                Some(format!(
+                    "nothing is said of the prompt `{id}`: name a PART such as audio:FILE, or --negative, --in or --p-false for the \
+                     prompt of this name in the config file; `perceptd prompt remove {id}` takes it away"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A probability of a false alarm that a robot takes; 0 would stand for the usual one.
+fn parse_p_false(argument: &str) -> Result<f64, String> {
+    match argument.parse() {
+        Ok(p_false) if (0.000_001..=0.5).contains(&p_false) => Ok(p_false),
+        _ => Err(format!("`{argument}` is no such probability: say a number from 0.000001 to 0.5")),
+    }
 }
 
 /// Does it; tells whether every robot did.
@@ -168,6 +193,27 @@ fn ingredient(source: &PartSource) -> anyhow::Result<Ingredient> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser as _;
+
+    /// The command line of a person.
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: PromptCommand,
+    }
+
+    #[test]
+    fn a_prompt_that_says_nothing_is_a_mistake() {
+        let line = |arguments: &[&str]| Line::try_parse_from([&["prompt", "add", "dog"], arguments].concat());
+        let mistake = line(&[]).unwrap().command.mistake().unwrap();
+        assert!(mistake.contains("nothing is said of the prompt `dog`"), "{mistake}");
+        for said in [&["text:a dog"][..], &["--negative", "text:rain"], &["--in", "audio"], &["--p-false", "0.1"]] {
+            assert_eq!(line(said).unwrap().command.mistake(), None, "{said:?}");
+        }
+        for p_false in ["0", "-0.1", "0.6", "NaN", "often"] {
+            assert!(line(&[&format!("--p-false={p_false}")]).is_err(), "{p_false}");
+        }
+    }
 
     #[test]
     fn parts_have_weights() {

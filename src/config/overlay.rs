@@ -1,6 +1,6 @@
 //! What topics change in a config: a JSON merge patch (RFC 7396) over the file's tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
@@ -69,6 +69,17 @@ impl Overlay {
         let mut sum = self.0.clone();
         add(&mut sum, &later.0);
         Self(sum)
+    }
+
+    /// The keys that this overlay and another do not set alike, in order.
+    #[must_use]
+    pub fn keys_unlike(&self, other: &Self) -> Vec<String> {
+        let values = |overlay: &Self| -> BTreeMap<String, Json> {
+            overlay.leaves().iter().map(|leaf| (leaf.key(), leaf.value.clone())).collect()
+        };
+        let (ours, theirs) = (values(self), values(other));
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        keys.into_iter().filter(|key| ours.get(*key) != theirs.get(*key)).cloned().collect()
     }
 
     /// Every key that is set, in order. An object without keys is a value like any other.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::document::{self, Node};
+use super::document::{self, Node, Value};
 use super::overlay::{self, Leaf, Overlay};
 use super::problem::{Findings, Problem};
 use super::{ConfigError, Settings, Winner, resolve};
@@ -45,6 +45,20 @@ pub const REMOTE_KEYS: [&str; 32] = [
     "log.level",
 ];
 
+/// Texts that are told beside those of [`REMOTE_KEYS`]: names, drivers and other words of perceptd's own.
+const SHOWN_TEXTS: [&str; 7] = [
+    "robot.*",
+    "sensors.*.driver",
+    "sensors.*.modality",
+    "sensors.*.output",
+    "prompts.id",
+    "prompts.in",
+    "remote.winner",
+];
+
+/// What is told in the place of every other text.
+pub const NOT_SHOWN: &str = "(not shown)";
+
 /// Whether a topic may change this key.
 #[must_use]
 pub fn is_remote_key(key: &str) -> bool {
@@ -52,7 +66,11 @@ pub fn is_remote_key(key: &str) -> bool {
 }
 
 fn may_change(path: &[&str]) -> bool {
-    REMOTE_KEYS.iter().any(|allowed| {
+    is_among(&REMOTE_KEYS, path)
+}
+
+fn is_among(keys: &[&str], path: &[&str]) -> bool {
+    keys.iter().any(|allowed| {
         let mut levels = allowed.split('.');
         path.iter().all(|level| levels.next().is_some_and(|known| known == "*" || known == *level))
             && levels.next().is_none()
@@ -94,10 +112,12 @@ impl ConfigFile {
     /// Every problem: keys that no topic may change, keys that the file keeps for itself, and whatever the whole has of mistakes.
     pub fn settings_with(&self, changes: &Overlay, winner: Winner) -> Result<Settings, Vec<Problem>> {
         let refused: Vec<Problem> = changes.leaves().iter().filter_map(|leaf| self.refusal(leaf, winner)).collect();
-        if !refused.is_empty() {
-            return Err(refused);
+        let resolved = self.resolved(self.merged(&self.still_allowed(changes, winner)), Findings::default());
+        if refused.is_empty() {
+            return resolved;
         }
-        self.resolved(self.merged(changes), Findings::default())
+        // What is wrong with the rest is told at once too.
+        Err(refused.into_iter().chain(resolved.err().unwrap_or_default()).collect())
     }
 
     /// Of changes that were in force before, those that may still be made: the file may keep a key for itself by now.
@@ -106,11 +126,13 @@ impl ConfigFile {
         changes.only(|leaf| self.refusal(leaf, winner).is_none())
     }
 
-    /// The config with `changes` as JSON, as written, without `[mqtt]`, whose user names concern nobody.
+    /// The config with `changes` as JSON, as written, for everybody who may read the topic: without `[mqtt]`, and with [`NOT_SHOWN`] for
+    /// texts that may hold a secret, as commands and addresses with a password do.
     #[must_use]
     pub fn json_with(&self, changes: &Overlay) -> String {
         let mut tree = self.merged(changes);
         tree.remove("mqtt");
+        hide(&mut tree, &[]);
         overlay::to_json(&tree).to_string()
     }
 
@@ -136,6 +158,22 @@ impl ConfigFile {
         let settings = resolve::resolve(tree, folder, &findings);
         let (problems, _) = findings.into_parts();
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+}
+
+/// Takes out every text that is not known to be harmless. Numbers and flags are.
+fn hide(tree: &mut BTreeMap<String, Node>, above: &[&str]) {
+    for (key, node) in tree {
+        hide_value(&mut node.value, &[above, &[key]].concat());
+    }
+}
+
+fn hide_value(value: &mut Value, path: &[&str]) {
+    match value {
+        Value::Table(table) => hide(table, path),
+        Value::List(items) => items.iter_mut().for_each(|item| hide_value(&mut item.value, path)),
+        Value::Text(text) if !may_change(path) && !is_among(&SHOWN_TEXTS, path) => NOT_SHOWN.clone_into(text),
+        _ => {}
     }
 }
 
@@ -220,6 +258,41 @@ mod tests {
         let (_folder, file) = file();
         let json = file.json_with(&Overlay::parse(r#"{"log":{"level":"info"}}"#).unwrap());
         assert!(json.contains(r#""level":"info""#) && !json.contains("mqtt") && !json.contains("username"), "{json}");
+    }
+
+    #[test]
+    fn what_is_told_of_the_config_has_no_text_that_may_be_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perceptd.toml");
+        let text = "[robot]\nname = 'a'\n[pack]\npath = '.'\n\
+                    [sensors.cam]\ndriver = 'command'\ncommand = ['ffmpeg', '-i', 'rtsp://admin:hunter2@cam.local/']\n\
+                    output = 'rgb24'\nwidth_px = 64\nheight_px = 48\n\
+                    [sensors.web]\ndriver = 'http_mjpeg'\nurl = 'http://cam/?token=hunter2'\n\
+                    [[prompts]]\nid = 'dog'\ntext = 'hunter2'\nin = ['image']\np_false = 0.1\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("pack.toml"), "").unwrap();
+        let (file, _) = ConfigFile::open(&path).unwrap();
+        let json = file.json_with(&Overlay::parse(r#"{"sensors":{"cam":{"enabled":false}}}"#).unwrap());
+        let hidden = format!("\"{NOT_SHOWN}\"");
+        let expected = format!(
+            "{{\"pack\":{{\"path\":{hidden}}},\
+             \"prompts\":[{{\"id\":\"dog\",\"in\":[\"image\"],\"p_false\":0.1,\"text\":{hidden}}}],\
+             \"robot\":{{\"name\":\"a\"}},\"sensors\":{{\
+             \"cam\":{{\"command\":[{hidden},{hidden},{hidden}],\"driver\":\"command\",\"enabled\":false,\
+             \"height_px\":48,\"output\":\"rgb24\",\"width_px\":64}},\
+             \"web\":{{\"driver\":\"http_mjpeg\",\"url\":{hidden}}}}}}}"
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn keys_that_no_topic_may_change_hide_no_other_problem() {
+        let changes = r#"{"mqtt":{"host":"evil"},"sensors":{"heat":{"baud":"x"}},"events":{"median_windows":2}}"#;
+        let told = with(changes, Winner::Topic).unwrap_err();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        for key in ["mqtt.host: ", "sensors.heat.baud: ", "events: "] {
+            assert!(told.iter().any(|problem| problem.starts_with(key)), "{told:#?}");
+        }
     }
 
     proptest! {

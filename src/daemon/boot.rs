@@ -16,6 +16,8 @@ pub(super) struct Boot {
     pub(super) settings: Settings,
     /// What is known of wishes for the config.
     pub(super) ledger: ConfigLedger,
+    /// Whether the ledger is one to which perceptd fell back; it is to be saved once that has gone well.
+    pub(super) is_fallback: bool,
     /// The prompts.
     pub(super) book: PromptBook,
     /// Prompts of topics that are to be enrolled, with their wishes' digests.
@@ -26,26 +28,42 @@ impl Boot {
     /// The file alone, for who does not listen to topics.
     pub(super) fn of_file(settings: &Settings) -> Self {
         let book = PromptBook::new(&settings.prompts, settings.remote.winner);
-        Self { settings: settings.clone(), ledger: ConfigLedger::default(), book, pending: Vec::new() }
+        let ledger = ConfigLedger::default();
+        Self { settings: settings.clone(), ledger, is_fallback: false, book, pending: Vec::new() }
     }
 
     /// The file, whose settings alone are `settings`, and what is kept of topics.
     pub(super) fn with_kept(file: &ConfigFile, settings: &Settings, store: &RemoteStore) -> Self {
         let starts = store.count_start();
-        let mut ledger = ledger_after(store.config(), starts);
+        let kept = store.config();
+        let survived = without_trial(kept.clone());
+        let fallback = fallback(&survived, starts);
+        let is_fallback = fallback.is_some();
+        let mut ledger = fallback.unwrap_or_else(|| survived.clone());
         let in_force = in_force(file, settings, &mut ledger);
-        if let Err(error) = store.save_config(&ledger) {
+        // A fallback is written once it has gone well: what keeps perceptd from lasting may be something else.
+        let written = if is_fallback { &survived } else { &ledger };
+        if *written != kept
+            && let Err(error) = store.save_config(written)
+        {
             tracing::warn!("{error}");
         }
-        let mut boot = Self { settings: in_force, ledger, ..Self::of_file(settings) };
+        let mut boot = Self { settings: in_force, ledger, is_fallback, ..Self::of_file(settings) };
         for (id, digest) in store.unfinished_prompt_trials() {
-            boot.book.quarantine(&id.as_str().into(), digest);
+            let what = "perceptd ended while it tried this prompt: it is not tried again; change it";
+            tracing::warn!(prompt = id, "{what}");
+            boot.book.quarantine(&id.as_str().into(), digest, what.to_owned());
             store.end_prompt_trial(&id);
         }
         for (id, payload) in store.prompts() {
             let id = PromptId::from(id.as_str());
             if starts > 2 * STARTS_UNTIL_BACK {
-                boot.book.quarantine(&id, payload_digest(&payload));
+                let what = format!(
+                    "perceptd ended {} times soon after its start: prompts by topic are not looked for until the next one",
+                    starts - 1
+                );
+                tracing::warn!(prompt = %id, "{what}");
+                boot.book.quarantine(&id, payload_digest(&payload), what);
             } else {
                 boot.restore(id, payload);
             }
@@ -82,33 +100,49 @@ pub(super) fn faults(problems: Vec<crate::config::Problem>) -> Vec<Fault> {
     problems.into_iter().map(|problem| Fault { key: problem.key, what: problem.what }).collect()
 }
 
-/// The ledger without what perceptd died of.
-fn ledger_after(mut ledger: ConfigLedger, starts: u32) -> ConfigLedger {
+/// The ledger without the wish that perceptd did not survive.
+fn without_trial(mut ledger: ConfigLedger) -> ConfigLedger {
     if let Some(trial) = ledger.trial.take() {
         let what = "perceptd ended while it tried this config: what was in force before is in force again";
-        let (generation, digest) = (trial.generation, trial.digest);
-        ledger.answer = Some(rolled_back(generation, digest, what.to_owned()));
+        tracing::warn!(generation = trial.generation, "{what}");
+        ledger.answer = Some(rolled_back(trial.generation, trial.digest, what.to_owned()));
     }
-    let file_alone = starts > 2 * STARTS_UNTIL_BACK;
+    ledger
+}
+
+/// What is in force in the place of changes with which perceptd keeps ending: those before the last ones, and after more starts the file
+/// alone. What is given up takes the place of what was before, so that a wish can bring it back.
+fn fallback(ledger: &ConfigLedger, starts: u32) -> Option<ConfigLedger> {
     let (generation, changes) = match starts {
-        _ if file_alone => (0, String::new()),
+        _ if starts > 2 * STARTS_UNTIL_BACK => (0, String::new()),
         _ if starts > STARTS_UNTIL_BACK => (ledger.generation_before, ledger.changes_before.clone()),
-        _ => return ledger,
+        _ => return None,
     };
     if ledger.changes == changes {
-        return ledger;
+        return None;
     }
     let what =
         format!("perceptd ended {} times soon after its start with generation {}", starts - 1, ledger.generation);
     tracing::error!("{what}: generation {generation} is in force again");
-    let digest =
-        ledger.answer.take().filter(|answer| answer.generation == ledger.generation).map(|answer| answer.digest);
-    ledger.answer = Some(rolled_back(ledger.generation, digest.unwrap_or_default(), what));
-    (ledger.generation, ledger.changes) = (generation, changes);
-    if file_alone {
-        (ledger.generation_before, ledger.changes_before) = (0, String::new());
-    }
-    ledger
+    let answer = match ledger.answer.clone() {
+        // A later wish that failed stays answered, or it would be tried again when the broker brings it again.
+        Some(mut later) if later.generation > ledger.generation => {
+            later.faults.push(Fault::whole(what));
+            later
+        }
+        answer => {
+            let of_this = answer.filter(|answer| answer.generation == ledger.generation);
+            rolled_back(ledger.generation, of_this.map(|answer| answer.digest).unwrap_or_default(), what)
+        }
+    };
+    Some(ConfigLedger {
+        generation,
+        changes,
+        generation_before: ledger.generation,
+        changes_before: ledger.changes.clone(),
+        answer: Some(answer),
+        trial: None,
+    })
 }
 
 fn rolled_back(generation: u64, digest: String, what: String) -> Answer {
@@ -164,23 +198,55 @@ mod tests {
 
     #[test]
     fn a_crash_loop_goes_back_one_and_then_to_the_file() {
-        assert_eq!(ledger_after(ledger(), 3), ledger());
-        let back = ledger_after(ledger(), 4);
-        assert_eq!((back.generation, back.changes.as_str()), (4, r#"{"log":{"level":"warn"}}"#));
-        let answer = back.answer.clone().unwrap();
-        assert_eq!((answer.generation, answer.digest.as_str(), answer.state), (5, "d5", WishState::RolledBack));
-        assert_eq!(ledger_after(back.clone(), 5), back);
-        let alone = ledger_after(back, 7);
-        assert_eq!((alone.generation, alone.changes.as_str(), alone.changes_before.as_str()), (0, "", ""));
+        assert_eq!(fallback(&ledger(), 3), None);
+        let before = ledger().changes_before;
+        for (starts, generation, changes) in [(4, 4, &*before), (6, 4, &before), (7, 0, ""), (9, 0, "")] {
+            let back = fallback(&ledger(), starts).unwrap();
+            assert_eq!((back.generation, back.changes.as_str()), (generation, changes), "{starts}");
+            assert_eq!((back.generation_before, back.changes_before), (5, ledger().changes), "it can be brought back");
+            let answer = back.answer.unwrap();
+            assert_eq!((answer.generation, answer.digest.as_str(), answer.state), (5, "d5", WishState::RolledBack));
+        }
+        assert_eq!(fallback(&ConfigLedger::default(), 9), None, "the file alone is nothing to fall back from");
+    }
+
+    #[test]
+    fn a_wish_that_failed_stays_answered_when_what_was_before_it_fails_too() {
+        let later = Answer { generation: 6, digest: "d6".to_owned(), state: WishState::RolledBack, faults: vec![] };
+        let back = fallback(&ConfigLedger { answer: Some(later), ..ledger() }, 7).unwrap();
+        let answer = back.answer.unwrap();
+        assert_eq!((answer.generation, answer.digest.as_str(), answer.faults.len()), (6, "d6", 1));
     }
 
     #[test]
     fn a_config_that_perceptd_died_of_is_not_tried_again() {
         let trial = Some(Trial { generation: 6, digest: "d6".to_owned() });
-        let after = ledger_after(ConfigLedger { trial, ..ledger() }, 2);
+        let after = without_trial(ConfigLedger { trial, ..ledger() });
         let answer = after.answer.unwrap();
         assert_eq!((answer.generation, answer.digest.as_str(), answer.state), (6, "d6", WishState::RolledBack));
         assert_eq!((after.generation, after.trial), (5, None));
+    }
+
+    #[test]
+    fn what_perceptd_falls_back_from_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("perceptd.toml");
+        std::fs::write(&path, "[robot]\nname = 'a'\n[pack]\npath = '.'\n[sensors.mic]\ndriver = 'microphone'\n")
+            .unwrap();
+        std::fs::write(folder.path().join("pack.toml"), "").unwrap();
+        let (file, settings) = ConfigFile::open(&path).unwrap();
+        let store = RemoteStore::open(Some(folder.path())).unwrap();
+        store.save_config(&ledger()).unwrap();
+        let levels: Vec<(String, bool)> = (1..=8)
+            .map(|_| Boot::with_kept(&file, &settings, &store))
+            .map(|boot| (boot.settings.log.name().to_owned(), boot.is_fallback))
+            .collect();
+        let (debug, warn, info) = ("debug".to_owned(), "warn".to_owned(), "info".to_owned());
+        let expected = [(debug, false), (warn, true), (info, true)];
+        let expected: Vec<_> =
+            expected.iter().zip([3, 3, 2]).flat_map(|(one, times)| vec![one.clone(); times]).collect();
+        assert_eq!(levels, expected);
+        assert_eq!(store.config(), ledger());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
 use crate::modality::{Modality, SensorId};
 use crate::prompts::{Prompt, enrol};
-use crate::publish::{Post, PublishParts, Publisher};
+use crate::publish::{Post, PublishParts, PublishSettings, Publisher};
 use crate::recording::Recording;
 use crate::space::{Bank, Joint};
 use crate::store::Fault;
@@ -84,9 +84,8 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    /// As [`Senses::build`], with somebody to tell it to.
-    pub(super) fn build(boot: &mut Boot, started_at: MonoTime) -> anyhow::Result<Self> {
-        let senses = Senses::build(boot)?;
+    /// Somebody to tell it to.
+    pub(super) fn open(senses: Senses, publish: PublishSettings, started_at: MonoTime) -> anyhow::Result<Self> {
         let parts = PublishParts {
             timeline: senses.timeline.clone(),
             telemetry: senses.telemetry.clone(),
@@ -96,7 +95,7 @@ impl Rooms {
             started_at,
             replay: senses.recording.is_some(),
         };
-        let (publisher, post) = crate::publish::open(boot.settings.publish()?, parts)?;
+        let (publisher, post) = crate::publish::open(publish, parts)?;
         Ok(Self { senses, publisher, post })
     }
 }

@@ -81,7 +81,8 @@ impl Commands {
 
     /// Does a command, or begins it.
     pub(super) fn take(&mut self, command: Command, reach: Reach<'_>) {
-        let Command { body, reply_to } = command;
+        let Command { body, reply_to, valid_until_unix_nanos } = command;
+        reach.store.take_command(&reply_to.id, valid_until_unix_nanos, unix_now_nanos());
         let publisher = reach.publisher;
         if self.snapshots.len() + usize::from(self.recording.is_some()) >= self.most {
             publisher.count_refusal(RefusalReason::Busy);

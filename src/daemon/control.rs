@@ -2,6 +2,8 @@
 //!
 //! A turn waits for nothing but messages: what takes time is made ready on a thread of its own, and what runs is told through pipes.
 
+mod answers;
+mod configs;
 mod prompts;
 mod refusals;
 
@@ -17,16 +19,16 @@ use super::prepare::{Job, Ready};
 use super::prompt_book::{PromptBook, PromptStep};
 use super::sources::Sources;
 use super::threads::WindowChange;
-use super::transaction::{Step, Transaction};
-use crate::config::{ConfigFile, LogLevel, Overlay, Settings, prompt_problems};
+use super::transaction::Transaction;
+use crate::config::{ConfigFile, LogLevel, Settings, prompt_problems};
 use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
-use crate::publish::{About, Arrivals, Asked, ConfigReport, Inbox, Publisher, RefusalReason, Refused, subscriptions};
+use crate::publish::{About, Arrivals, Asked, Inbox, Publisher, RefusalReason, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
-use crate::telemetry::{SensorState, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, now, unix_now_nanos};
-use crate::windows::Windower;
+use answers::Answers;
 use refusals::Refusals;
 
 /// Messages that one turn takes: the supervisor has other work too.
@@ -85,7 +87,10 @@ pub(super) struct Control {
     trying: Option<Trying>,
     started_at: MonoTime,
     start_was_good: bool,
+    /// Whether the ledger is one to which perceptd fell back, which is not saved yet.
+    is_fallback: bool,
     refusals: Refusals,
+    answers: Answers,
 }
 
 impl Control {
@@ -100,8 +105,11 @@ impl Control {
     ) -> Self {
         let watch_nanos = watch_nanos(&boot.settings);
         let loaded = sensors_of(&boot.settings, &ground.recorded).into_iter().map(|(_, sense)| sense).collect();
+        let mut inbox = Inbox::new(&publisher.root());
+        inbox.remember(store.commands_taken(unix_now_nanos()));
         let mut control = Self {
-            inbox: Inbox::new(&publisher.root()),
+            inbox,
+            answers: Answers::new(&boot.ledger, boot.book.reports()),
             commands: Commands::new(boot.settings.remote.max_commands),
             transaction: Transaction::new(boot.ledger, watch_nanos),
             remote,
@@ -117,6 +125,7 @@ impl Control {
             trying: None,
             started_at: now(),
             start_was_good: false,
+            is_fallback: boot.is_fallback,
             refusals: Refusals::default(),
         };
         control.publisher.listens();
@@ -157,6 +166,7 @@ impl Control {
         }
         self.commands.turn(&self.publisher);
         self.refusals.tell(now());
+        self.answers.tell(now());
         if !self.start_was_good && now().nanos_since(self.started_at) > GOOD_START_NANOS {
             self.end_well();
         }
@@ -164,9 +174,15 @@ impl Control {
 
     /// perceptd stops because it was told to, or has run for long: it did not die of its config.
     pub(super) fn end_well(&mut self) {
-        if !std::mem::replace(&mut self.start_was_good, true) {
-            self.store.forget_starts();
+        if std::mem::replace(&mut self.start_was_good, true) {
+            return;
         }
+        if self.is_fallback
+            && let Err(error) = self.save_config()
+        {
+            tracing::warn!("{error}");
+        }
+        self.store.forget_starts();
     }
 
     fn take(&mut self, asked: Asked, sources: &mut Sources) {
@@ -234,136 +250,6 @@ impl Control {
             }
             Ready::Prompt(settings, digest, outcome) => self.prompt_ready(&settings.id, &digest, outcome),
         }
-    }
-
-    fn config_steps(&mut self, steps: Vec<Step>, sources: &mut Sources) {
-        for step in steps {
-            let next = match step {
-                Step::Prepare(_) => self.prepare(),
-                Step::Swap => {
-                    let outcome = self.swap(sources).map_err(|error| vec![Fault::whole(format!("{error:#}"))]);
-                    self.transaction.swapped(now(), outcome)
-                }
-                Step::Undo => self.undo(sources),
-                Step::Commit => {
-                    let saved = self.store.save_config(self.transaction.ledger()).map_err(|error| error.to_string());
-                    if saved.is_ok() {
-                        self.trying = None;
-                    }
-                    self.transaction.committed(saved)
-                }
-                Step::Remember => {
-                    if let Err(error) = self.store.save_config(self.transaction.ledger()) {
-                        tracing::warn!("{error}");
-                    }
-                    Vec::new()
-                }
-                Step::Report => {
-                    self.report_config();
-                    Vec::new()
-                }
-            };
-            self.config_steps(next, sources);
-        }
-    }
-
-    /// Encoders that nobody needed until now are loaded beside; everything else is ready at once.
-    fn prepare(&mut self) -> Vec<Step> {
-        let Some(candidate) = &self.candidate else { return Vec::new() };
-        let missing: BTreeSet<Modality> =
-            candidate.plan.start.iter().map(|s| s.driver.modality()).filter(|m| !self.loaded.contains(m)).collect();
-        if missing.is_empty() {
-            return self.transaction.prepared(Ok(()));
-        }
-        match self.pipes.jobs.send(Job::Encoders(missing.into_iter().collect())) {
-            Ok(()) => Vec::new(),
-            Err(_closed) => self.transaction.prepared(Err(vec![Fault::whole("perceptd is stopping")])),
-        }
-    }
-
-    fn swap(&mut self, sources: &mut Sources) -> anyhow::Result<()> {
-        let Some(candidate) = self.candidate.take() else { return Ok(()) };
-        let before = std::mem::replace(&mut self.settings, candidate.settings);
-        let had = sensors_of(&before, &self.ground.recorded);
-        let delivered = |id: &SensorId| self.telemetry.sensor(id).read().state == SensorState::Ok;
-        let must_deliver = candidate.plan.start.iter().map(|sensor| sensor.id.clone());
-        // What was not there before need not be there now; what is turned on must work.
-        let must_deliver =
-            must_deliver.filter(|id| delivered(id) || !had.iter().any(|(known, _)| known == id)).collect();
-        self.trying = Some(Trying { before, must_deliver });
-        if let Some(encoders) = candidate.encoders {
-            self.tell_perception(PerceptionChange::Adopt(encoders));
-            self.loaded.extend(candidate.plan.start.iter().map(|sensor| sensor.driver.modality()));
-        }
-        self.apply(candidate.plan, sources)
-    }
-
-    fn undo(&mut self, sources: &mut Sources) -> Vec<Step> {
-        let Some(Trying { before, .. }) = self.trying.take() else { return Vec::new() };
-        let back = self.ground.plan(&self.settings, &before);
-        self.settings = before;
-        let undone = match back {
-            Ok(plan) => self.apply(plan, sources),
-            Err(faults) => Err(anyhow::anyhow!("{faults:?}")),
-        };
-        if let Err(error) = undone {
-            tracing::error!("a config could not be rolled back whole: {error:#}");
-        }
-        Vec::new()
-    }
-
-    /// Tells each part what changes for it, and no other.
-    fn apply(&mut self, plan: Plan, sources: &mut Sources) -> anyhow::Result<()> {
-        for sensor in plan.stop {
-            sources.stop(&sensor);
-            self.tell_windows(WindowChange::Remove(sensor.clone()));
-            self.tell_perception(PerceptionChange::ForgetSensor(sensor));
-        }
-        for cut in plan.cut {
-            let sensor = cut.sensor.clone();
-            self.tell_windows(WindowChange::Put(sensor, Windower::new(cut)?));
-        }
-        if let Some(tuning) = plan.tuning {
-            self.tell_windows(WindowChange::Tick(tuning.joint_hop_nanos));
-            self.tell_perception(PerceptionChange::Tune(Box::new(tuning)));
-        }
-        for sensor in plan.start {
-            sources.start(sensor)?;
-        }
-        if let Some(level) = plan.log {
-            (self.remote.set_log)(level);
-        }
-        self.transaction.watch_for(watch_nanos(&self.settings));
-        self.commands.allow(self.settings.remote.max_commands);
-        self.publisher.sensors(sensors_of(&self.settings, &self.ground.recorded), now());
-        Ok(())
-    }
-
-    /// What is wrong with the config that is being tried.
-    fn troubles(&self) -> Vec<Fault> {
-        let must_deliver = self.trying.iter().flat_map(|trying| &trying.must_deliver);
-        let silent = must_deliver.filter_map(|id| {
-            let state = self.telemetry.sensor(id).read().state;
-            let what = match &state {
-                SensorState::Ok => return None,
-                SensorState::Starting => "it has not given any data",
-                other => other.reason(),
-            };
-            Some(Fault { key: format!("sensors.{id}"), what: what.to_owned() })
-        });
-        silent.collect()
-    }
-
-    fn report_config(&self) {
-        let ledger = self.transaction.ledger();
-        let changes = Overlay::parse(&ledger.changes).unwrap_or_default();
-        self.publisher.config_reported(&ConfigReport {
-            at: now(),
-            ledger,
-            faults: &self.transaction.faults(),
-            in_force_json: &self.remote.file.json_with(&changes),
-            file: &self.remote.file.path().display().to_string(),
-        });
     }
 
     // A pipe whose other end is gone belongs to a pipeline that ends.

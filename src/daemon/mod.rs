@@ -7,6 +7,7 @@ mod build;
 mod commands;
 mod control;
 mod embedder;
+mod health;
 mod inference;
 mod perception;
 mod plan;
@@ -38,11 +39,12 @@ use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueRead
 use crate::recording::{self, Recording};
 use crate::sensors::Sample;
 use crate::store::RemoteStore;
-use crate::telemetry::{DropReason, SensorState, Telemetry};
-use crate::time::{MonoTime, now, process_cpu_nanos};
+use crate::telemetry::{DropReason, Telemetry};
+use crate::time::{now, process_cpu_nanos};
 use boot::Boot;
-use build::Rooms;
+use build::{Rooms, Senses};
 use control::{Control, ControlPipes};
+use health::HealthTimer;
 use inference::InferenceLoop;
 use perception::PerceptionChange;
 use prepare::PrepareLoop;
@@ -61,10 +63,6 @@ const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 const REPLAY_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 /// Changes that may wait for a thread; it looks at them at every turn.
 const CHANGES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
-/// From one health message to the next.
-const HEALTH_EVERY: Duration = Duration::from_secs(10);
-/// The same when the state of a sensor has changed: its absence is seen within two seconds.
-const HEALTH_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How long a replay waits for the broker before it plays to nobody.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
@@ -114,6 +112,8 @@ pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) 
         StopSignals::listen().context("cannot listen to signals")?
     };
     runtime.spawn(signals.watch(Arc::clone(stop)));
+    // What a start may end with that has nothing to do with what topics changed comes before the start counts.
+    let publish = settings.publish()?;
     let remote = remote.filter(|_| settings.remote.enabled);
     let store = RemoteStore::open(settings.state_folder().filter(|_| remote.is_some()).as_deref())?;
     let mut boot = match &remote {
@@ -123,7 +123,13 @@ pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) 
     if let Some(remote) = remote.as_ref().filter(|_| boot.settings.log != settings.log) {
         (remote.set_log)(boot.settings.log);
     }
-    let rooms = Rooms::build(&mut boot, started_at)?;
+    let senses = Senses::build(&mut boot).inspect_err(|_| {
+        // The file alone does not start either: no change is to blame.
+        if remote.is_some() && Senses::build(&mut Boot::of_file(settings)).is_err() {
+            store.forgive_start();
+        }
+    })?;
+    let rooms = Rooms::open(senses, publish, started_at).inspect_err(|_| store.forgive_start())?;
     let running = Running::start(rooms, boot, remote.map(|remote| (remote, store)), stop, &runtime)?;
     tracing::info!(millis = now().nanos_since(started_at) / 1_000_000, "ready");
     let ended = running.supervise(stop);
@@ -249,7 +255,7 @@ impl<'a> Running<'a> {
                 stop.store(true, Ordering::Relaxed);
             }
             if stop.load(Ordering::Relaxed) {
-                self.end();
+                self.end(failed.is_ok());
                 let since = *stopping_since.get_or_insert_with(|| {
                     self.service.stopping();
                     time
@@ -259,9 +265,12 @@ impl<'a> Running<'a> {
                 }
             }
         }
-        self.end();
         self.service.stopping();
-        let ended = self.threads.into_iter().map(Named::join).collect::<Vec<_>>();
+        let (beside, pipeline): (Vec<_>, Vec<_>) = std::mem::take(&mut self.threads).into_iter().partition(is_beside);
+        let ended: Vec<_> = pipeline.into_iter().map(Named::join).collect();
+        let ended: anyhow::Result<()> = failed.and(ended.into_iter().collect());
+        self.end(ended.is_ok());
+        let ended = ended.and(beside.into_iter().try_for_each(Named::join));
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
         match farewell.undelivered {
@@ -271,18 +280,19 @@ impl<'a> Running<'a> {
             }
             events => tracing::error!(events, "events are lost: the broker did not take them before the stop"),
         }
-        failed?;
-        ended.into_iter().collect()
+        ended
     }
 
-    /// Whether a thread of the pipeline still works. One that prepares for topics counts only until it is told to end.
+    /// Whether a thread of the pipeline still works.
     fn is_running(&self) -> bool {
-        self.threads.iter().any(|thread| !thread.handle.is_finished() && thread.name != "prepare")
+        self.threads.iter().any(|thread| !thread.handle.is_finished() && !is_beside(thread))
     }
 
     /// An ordered stop: no topic is listened to any more, the sensors end, and all that follows them.
-    fn end(&mut self) {
-        if let Some(mut control) = self.control.take() {
+    fn end(&mut self, is_well: bool) {
+        if let Some(mut control) = self.control.take()
+            && is_well
+        {
             control.end_well();
         }
         self.sources.stop_all();
@@ -314,27 +324,9 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Says when a health message is due: every ten seconds, and soon after a sensor was lost or found.
-struct HealthTimer {
-    telemetry: Telemetry,
-    said_at: Option<MonoTime>,
-    states: Vec<SensorState>,
-}
-
-impl HealthTimer {
-    const fn new(telemetry: Telemetry) -> Self {
-        Self { telemetry, said_at: None, states: Vec::new() }
-    }
-
-    fn is_due(&mut self, time: MonoTime) -> bool {
-        let states: Vec<SensorState> = self.telemetry.read().into_iter().map(|(_, reading)| reading.state).collect();
-        let wait = if states == self.states { HEALTH_EVERY } else { HEALTH_AT_MOST_EVERY };
-        let is_due = self.said_at.is_none_or(|said_at| time >= said_at + wait);
-        if is_due {
-            (self.said_at, self.states) = (Some(time), states);
-        }
-        is_due
-    }
+/// Whether a thread prepares for topics: it works until the control is gone.
+fn is_beside(thread: &Named) -> bool {
+    thread.name == "prepare"
 }
 
 /// The thread that plays the recording.
@@ -389,25 +381,4 @@ fn resident_bytes() -> u64 {
     let pages =
         std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * u64::try_from(rustix::param::page_size()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::modality::SensorId;
-
-    #[test]
-    fn health_comes_every_ten_seconds_and_soon_after_a_sensor_has_changed() {
-        let telemetry = Telemetry::default();
-        let front = telemetry.sensor(&SensorId::new("front").unwrap());
-        let mut timer = HealthTimer::new(telemetry);
-        let mut dues = |tenths: std::ops::Range<i64>| -> Vec<i64> {
-            tenths.filter(|tenth| timer.is_due(MonoTime::from_nanos(tenth * 100_000_000))).collect()
-        };
-        assert_eq!(dues(0..250), [0, 100, 200]);
-        front.set_state(SensorState::Ok);
-        assert_eq!(dues(250..255), [250], "the last word is old enough");
-        front.set_state(SensorState::Lost("unplugged".to_owned()));
-        assert_eq!(dues(255..400), [260, 360], "a second after the last word");
-    }
 }

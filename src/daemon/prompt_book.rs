@@ -122,10 +122,9 @@ impl PromptBook {
         self.trying.get(id).filter(|held| held.digest == digest).map(|held| held.payload.as_slice())
     }
 
-    /// A wish whose trial perceptd did not survive is not tried again.
-    pub(super) fn quarantine(&mut self, id: &PromptId, digest: String) {
-        let fault = Fault::whole("perceptd ended while it tried this prompt: it is not tried again; change it");
-        drop(self.tell(id, WishState::RolledBack, vec![fault], digest));
+    /// A wish that perceptd may have ended of is not tried again.
+    pub(super) fn quarantine(&mut self, id: &PromptId, digest: String, what: String) {
+        drop(self.tell(id, WishState::RolledBack, vec![Fault::whole(what)], digest));
     }
 
     /// Whether the prompt with this digest is still wanted; another wish may have come since.

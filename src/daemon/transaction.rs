@@ -3,7 +3,7 @@
 //! Pure: what happened goes in, what to do next comes out. The daemon's control thread does it and says how it went.
 
 use crate::config::Overlay;
-use crate::publish::ConfigWish;
+use crate::publish::{ConfigWish, MAX_GENERATION};
 use crate::store::{Answer, ConfigLedger, Fault, Trial, WishState};
 use crate::time::MonoTime;
 
@@ -69,6 +69,11 @@ impl Transaction {
         answered.chain(self.beside.clone()).collect()
     }
 
+    /// What is wrong with a wish that has no place among the generations.
+    pub(super) const fn beside(&self) -> Option<&Fault> {
+        self.beside.as_ref()
+    }
+
     /// Whether a change is in force that may yet go.
     pub(super) const fn is_watching(&self) -> bool {
         matches!(self.stage, Stage::Watching(..))
@@ -85,6 +90,13 @@ impl Transaction {
         wish: ConfigWish,
         check: impl FnOnce(&Overlay) -> Result<(), Vec<Fault>>,
     ) -> Vec<Step> {
+        if wish.generation > MAX_GENERATION {
+            let what = format!(
+                "generation {} is higher than {MAX_GENERATION}, the highest: count them up by one",
+                wish.generation
+            );
+            return self.unreadable(what);
+        }
         if self.stage != Stage::Idle {
             // A retained wish may come again while it is being tried.
             if !matches!(self.current(), Some(change) if change.digest == wish.digest) {

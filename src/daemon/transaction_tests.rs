@@ -71,6 +71,22 @@ fn old_generations_change_nothing_and_are_answered_anew() {
 }
 
 #[test]
+fn a_generation_beyond_the_highest_stands_in_no_ones_way() {
+    let mut transaction = start();
+    for generation in [MAX_GENERATION + 1, u64::MAX] {
+        assert_eq!(transaction.wish(wish(generation, "{}"), |_| panic!("checked")), REFUSED);
+        assert_eq!(state(&transaction), None);
+        assert!(transaction.faults()[0].what.contains("is higher than 9007199254740992"));
+    }
+    transaction.wish(wish(1, "{}"), |_| Ok(()));
+    assert_eq!(transaction.wish(wish(u64::MAX, "{}"), |_| panic!("checked")), REFUSED);
+    transaction.prepared(Err(vec![]));
+    assert_eq!(transaction.next_waiting(), None);
+    apply(&mut transaction, wish(2, "{}"));
+    apply(&mut transaction, wish(MAX_GENERATION, "{}"));
+}
+
+#[test]
 fn what_is_wrong_is_refused_before_anything_is_tried() {
     let mut transaction = start();
     let wrong = vec![Fault { key: "log.level".to_owned(), what: "no".to_owned() }];

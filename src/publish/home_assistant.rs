@@ -77,9 +77,12 @@ impl HomeAssistant {
 
     /// Takes the entity of a prompt away, and its state.
     pub(super) fn forget_prompt(&self, prompt: &str) -> [Said; 2] {
-        let nothing = |topic| Said { topic, payload: Vec::new() };
-        let config = self.config_topic("binary_sensor", &format!("prompt-{prompt}"));
-        [nothing(config), nothing(self.prompt_topic(prompt))]
+        nothing([self.config_topic("binary_sensor", &format!("prompt-{prompt}")), self.prompt_topic(prompt)])
+    }
+
+    /// Takes the entity of a sensor away, and its state.
+    pub(super) fn forget_sensor(&self, sensor: &SensorId) -> [Said; 2] {
+        nothing([self.config_topic("sensor", &format!("sensor-{sensor}")), self.sensor_topic(sensor)])
     }
 
     /// Whether one of the prompt's events is open.
@@ -136,6 +139,10 @@ impl HomeAssistant {
     }
 }
 
+fn nothing(topics: [String; 2]) -> [Said; 2] {
+    topics.map(|topic| Said { topic, payload: Vec::new() })
+}
+
 /// One of Material Design Icons, which Home Assistant brings.
 const fn icon(modality: Modality) -> &'static str {
     match modality {
@@ -173,6 +180,10 @@ mod tests {
         let [config, state] = home().forget_prompt("dog");
         assert_eq!(config, Said { topic: home().prompt("dog").topic, payload: Vec::new() });
         assert_eq!(state, Said { topic: home().prompt_state("dog", true).topic, payload: Vec::new() });
+        let mic = SensorId::new("mic").unwrap();
+        let [config, state] = home().forget_sensor(&mic);
+        assert_eq!(config.topic, home().sensor(&mic, Modality::Audio).topic);
+        assert_eq!(state.topic, home().sensor_state(&mic, &SensorState::Ok).topic);
     }
 
     #[test]

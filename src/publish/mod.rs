@@ -45,8 +45,8 @@ pub use heard::{
 };
 pub use inbox::{
     About, Asked, Command, CommandBody, ConfigWish, Inbox, LONGEST_EXPIRY_SECS, MAX_COMMAND_BYTES, MAX_CONFIG_BYTES,
-    MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo, payload_digest,
-    prompt_content, subscriptions,
+    MAX_GENERATION, MAX_PARTS, MAX_PROMPT_BYTES, PromptContent, PromptWish, RefusalReason, Refused, ReplyTo,
+    payload_digest, prompt_content, subscriptions,
 };
 pub use operator::{Ingredient, Operator, OperatorError, OperatorSettings, PromptSpec, Reported, matching};
 pub use outbox::{Outbox, OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};

@@ -56,6 +56,9 @@ pub enum OperatorError {
         /// Why.
         why: String,
     },
+    /// A prompt that says nothing: no bytes would take the prompt away.
+    #[error("the prompt says nothing, and would be taken away: give it parts, negatives, senses or a `p_false`")]
+    NothingSaid,
     /// The broker forbids it.
     #[error("the broker at {broker} refuses: {why}; see its access rules")]
     Refused {
@@ -160,9 +163,9 @@ impl Operator {
     /// Wishes a prompt, retained, or that it be gone; gives the digest that the answer will carry.
     ///
     /// # Errors
-    /// When the client has no room.
+    /// When the client has no room, or the prompt says nothing.
     pub fn wish_prompt(&self, robot: &str, id: &str, spec: Option<&PromptSpec>) -> Result<String, OperatorError> {
-        let payload = spec.map_or_else(wire::prompt_removed, wire::prompt_desired);
+        let payload = prompt_payload(spec)?;
         self.publish(Class::PromptDesired, robot, &format!("prompt/{id}/desired"), payload)
     }
 
@@ -200,6 +203,12 @@ impl Operator {
     }
 }
 
+/// A wish for a prompt; never without bytes, which would take it away.
+fn prompt_payload(spec: Option<&PromptSpec>) -> Result<Vec<u8>, OperatorError> {
+    let payload = spec.map_or_else(wire::prompt_removed, wire::prompt_desired);
+    if payload.is_empty() { Err(OperatorError::NothingSaid) } else { Ok(payload) }
+}
+
 fn reported(arrived: &Arrived) -> Option<(String, Reported)> {
     let mut levels = arrived.topic.split('/').skip(3);
     let (robot, kind, id) = (levels.next()?, levels.next()?, levels.next()?);
@@ -234,6 +243,17 @@ fn is_match(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_prompt_is_taken_away_by_wishing_for_it() {
+        for p_false in [None, Some(0.0)] {
+            let refused = prompt_payload(Some(&PromptSpec { p_false, ..PromptSpec::default() }));
+            assert!(matches!(refused, Err(OperatorError::NothingSaid)), "{refused:?}");
+        }
+        for spec in [None, Some(&PromptSpec { p_false: Some(0.1), ..PromptSpec::default() })] {
+            assert!(!prompt_payload(spec).unwrap().is_empty());
+        }
+    }
 
     #[test]
     fn robots_are_named_by_patterns() {

@@ -1,10 +1,14 @@
 //! What came by topic: the config's changes, the prompts, and how often perceptd died soon after its start.
 //!
-//! Lies in `remote/` of the state folder: `config.json`, `starts`, `prompts/<id>.pb`, `recordings/`. Without a state folder nothing is kept.
+//! Lies in `remote/` of the state folder: `lock`, `config.json`, `starts`, `commands`, `prompts/<id>.pb`, `recordings/`. Without a state folder
+//! nothing is kept.
 
-use std::fs::{self, File};
+mod commands;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,31 +90,45 @@ pub struct ConfigLedger {
 
 /// Why something could not be kept or read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {what} {path}: {source}; see [state] folder")]
-pub struct RemoteError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum RemoteError {
+    /// Another perceptd has the folder.
+    #[error("the state folder {folder} is in use by another perceptd: give each its own [state] folder")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The disk does not do what it is asked.
+    #[error("cannot {what} {path}: {source}; see [state] folder")]
+    Disk {
+        /// What it was asked.
+        what: &'static str,
+        /// Of this file or folder.
+        path: PathBuf,
+        /// Why it does not.
+        source: io::Error,
+    },
 }
 
 /// Keeps what came by topic.
 #[derive(Clone, Debug)]
 pub struct RemoteStore {
     folder: Option<PathBuf>,
+    /// Held for as long as the store is; none where there is no folder, or the folder's disk knows no locks.
+    _lock: Option<Arc<File>>,
 }
 
 impl RemoteStore {
-    /// Keeps things in `state_folder`, which is made if it is not there; with none it keeps nothing.
+    /// Keeps things in `state_folder`, which is made if it is not there, and taken for this process alone; with none it keeps nothing.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When the folder cannot be made, or another perceptd has it.
     pub fn open(state_folder: Option<&Path>) -> Result<Self, RemoteError> {
-        let folder = state_folder.map(|folder| folder.join("remote"));
-        if let Some(folder) = &folder {
-            let prompts = folder.join("prompts");
-            fs::create_dir_all(&prompts).map_err(|source| RemoteError { what: "make", path: prompts, source })?;
-        }
-        Ok(Self { folder })
+        let Some(state_folder) = state_folder else { return Ok(Self { folder: None, _lock: None }) };
+        let folder = state_folder.join("remote");
+        let prompts = folder.join("prompts");
+        fs::create_dir_all(&prompts).map_err(|source| RemoteError::Disk { what: "make", path: prompts, source })?;
+        let lock = lock(&folder.join("lock"), state_folder)?;
+        Ok(Self { folder: Some(folder), _lock: lock })
     }
 
     /// Whether what is kept outlives the process.
@@ -138,7 +156,11 @@ impl RemoteStore {
     pub fn save_config(&self, ledger: &ConfigLedger) -> Result<(), RemoteError> {
         let Some(path) = self.path("config.json") else { return Ok(()) };
         let bytes = serde_json::to_vec(ledger).map_err(io::Error::other);
-        bytes.and_then(|bytes| replace(&path, &bytes)).map_err(|source| RemoteError { what: "write", path, source })
+        bytes.and_then(|bytes| replace(&path, &bytes)).map_err(|source| RemoteError::Disk {
+            what: "write",
+            path,
+            source,
+        })
     }
 
     /// The prompts that came by topic, by name, as their payloads.
@@ -153,7 +175,7 @@ impl RemoteStore {
     /// When it cannot be written; the one before is still there.
     pub fn save_prompt(&self, id: &str, payload: &[u8]) -> Result<(), RemoteError> {
         let Some(path) = self.prompt_path(id) else { return Ok(()) };
-        replace(&path, payload).map_err(|source| RemoteError { what: "write", path, source })
+        replace(&path, payload).map_err(|source| RemoteError::Disk { what: "write", path, source })
     }
 
     /// Forgets a prompt.
@@ -164,7 +186,7 @@ impl RemoteStore {
         let Some(path) = self.prompt_path(id) else { return Ok(()) };
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RemoteError { what: "remove", path, source })
+                Err(RemoteError::Disk { what: "remove", path, source })
             }
             _ => Ok(()),
         }
@@ -176,7 +198,7 @@ impl RemoteStore {
     /// When it cannot be written.
     pub fn begin_prompt_trial(&self, id: &str, digest: &str) -> Result<(), RemoteError> {
         let Some(path) = self.trial_path(id) else { return Ok(()) };
-        replace(&path, digest.as_bytes()).map_err(|source| RemoteError { what: "write", path, source })
+        replace(&path, digest.as_bytes()).map_err(|source| RemoteError::Disk { what: "write", path, source })
     }
 
     /// A prompt's trial has ended, well or not.
@@ -227,6 +249,11 @@ impl RemoteStore {
         self.save_starts(0);
     }
 
+    /// This start ended for a reason that has nothing to do with what is kept here: it does not count.
+    pub fn forgive_start(&self) {
+        self.save_starts(self.starts().saturating_sub(1));
+    }
+
     fn starts(&self) -> u32 {
         let text = self.path("starts").and_then(|path| fs::read_to_string(path).ok());
         text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
@@ -264,6 +291,20 @@ impl RemoteStore {
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(name))
+    }
+}
+
+/// Takes the folder for this process; a disk without locks is no reason not to start.
+fn lock(path: &Path, state_folder: &Path) -> Result<Option<Arc<File>>, RemoteError> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let locked = opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+    match locked {
+        Ok(file) => Ok(Some(Arc::new(file))),
+        Err(TryLockError::WouldBlock) => Err(RemoteError::InUse { folder: state_folder.to_owned() }),
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(path = %path.display(), %error, "no lock can be had: see that no other perceptd uses this [state] folder");
+            Ok(None)
+        }
     }
 }
 
@@ -306,6 +347,7 @@ mod tests {
         store.save_prompt("dog", b"\x01\x02").unwrap();
         store.save_prompt("cat", b"").unwrap();
         store.save_prompt("../escape", b"x").unwrap();
+        drop(store);
         let store = RemoteStore::open(Some(folder.path())).unwrap();
         assert_eq!(store.config(), ledger());
         assert_eq!(store.prompts(), [("cat".to_owned(), Vec::new()), ("dog".to_owned(), vec![1, 2])]);
@@ -326,6 +368,20 @@ mod tests {
         assert_eq!([store.count_start(), store.count_start()], [1, 2]);
         store.forget_starts();
         assert_eq!(store.count_start(), 1);
+        store.forgive_start();
+        assert_eq!([store.count_start(), store.count_start()], [1, 2]);
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RemoteStore::open(Some(folder.path())).unwrap();
+        let same = store.clone();
+        drop(store);
+        let error = RemoteStore::open(Some(folder.path())).unwrap_err();
+        assert!(matches!(&error, RemoteError::InUse { folder: told } if told == folder.path()), "{error}");
+        drop(same);
+        RemoteStore::open(Some(folder.path())).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends commands and wishes to a perceptd, right ones and wrong ones, and prints what came back as one JSON object.
 
-With `--record`, `--snapshot` or `--retain` it sends that one command alone.
+With `--record`, `--snapshot`, `--retain` or `--ask` it sends that one command alone.
 """
 
 import argparse
@@ -117,6 +117,7 @@ def main():
     parser.add_argument("--wait", action="store_true", help="wait for the recording's end all the same, and print the file's path, or nothing if samples were lost")
     parser.add_argument("--snapshot", action="store_true", help="print the thumbnails of the sensors that have one")
     parser.add_argument("--retain", metavar="ID", help="retain a command of this id to record for a second, which says all in its payload")
+    parser.add_argument("--ask", metavar="ID", help="ask for a snapshot by this id, valid for ten minutes, and print the answer")
     args = parser.parse_args()
     out = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +138,10 @@ def main():
             body.expires_at_unix_nanos = time.time_ns() + 600_000_000_000
             body.response_topic = f"{args.root}reply/{args.retain}"
             asker.send("record", body, to=None, expiry=None, retain=True)
+            return
+        if args.ask:
+            asker.send("snapshot", snapshot(args.ask), expiry=600)
+            print(json.dumps(asker.answers(args.ask)))
             return
         if args.snapshot:
             print(json.dumps(thumbnails(asker, command)))

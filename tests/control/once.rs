@@ -76,3 +76,20 @@ async fn poison_that_the_broker_keeps_is_told_once_and_hinders_nothing() {
     until(&places, "a goes on", |places| places["a"].len() >= seen + 3).await;
     assert_whole(&places.lock().unwrap()["a"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_not_done_again_after_a_restart() {
+    let mut rover = Rover::start();
+    rover.connected(1).await;
+    let ask = |rover: &Rover, id: &str| tokio::task::block_in_place(|| rover.commands(&["--ask", id]));
+    let (done, refused) = ("\"state\": 1", "\"state\": 2");
+    let answer = ask(&rover, "first");
+    assert!(answer.contains(done), "{answer}");
+    rover.stop("-KILL");
+    rover.run();
+    rover.connected(2).await;
+    let answer = ask(&rover, "first");
+    assert!(answer.contains(refused) && answer.contains("came before"), "{answer}");
+    let answer = ask(&rover, "second");
+    assert!(answer.contains(done), "{answer}");
+}

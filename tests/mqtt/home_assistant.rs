@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use super::robot::{RawEar, Robot, event, soon};
+use perceptd::modality::Modality;
+use perceptd::time::now;
+
+use super::robot::{RawEar, Robot, event, sensor, soon};
 use super::{Mosquitto, python};
 
 /// Hears everything until `is_enough` of what each topic said last.
@@ -67,6 +70,17 @@ async fn prompts_and_sensors_are_entities_that_home_assistant_accepts() {
     ear.publish("homeassistant/status", false, b"online").await;
     let heard = hears(&mut ear, |heard| configs(heard) == 3 && heard.contains_key(&available)).await;
     home_assistant_accepts(&heard);
+
+    // So does a sensor; it is made known again when it comes back.
+    let (mic, config) = (state("sensor/mic"), "homeassistant/sensor/perceptd-fleet-robot/sensor-mic/config");
+    let (eye, ear_of_robot) = ((sensor("front"), Modality::Image), (sensor("mic"), Modality::Audio));
+    robot.publisher.sensors(vec![eye.clone()], now());
+    robot.say_health();
+    hears_all(&mut ear, &[(config, ""), (&mic, "")]).await;
+    robot.publisher.sensors(vec![eye, ear_of_robot], now());
+    robot.say_health();
+    let is_known = |heard: &BTreeMap<String, String>| heard.get(config).is_some_and(|said| said.contains("mic state"));
+    hears(&mut ear, |heard| is_known(heard) && heard.get(&mic).is_some_and(|said| said == "starting")).await;
 
     robot.stop().await;
     hears_all(&mut ear, &[(&available, "offline")]).await;

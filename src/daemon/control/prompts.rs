@@ -25,8 +25,14 @@ impl Control {
                     }
                 }
                 PromptStep::Drop(id) => self.tell_perception(PerceptionChange::DropPrompt(id)),
-                PromptStep::Report(report) => self.publisher.prompt_reported(&report, now()),
-                PromptStep::Gone(id) => self.publisher.prompt_gone(&id),
+                PromptStep::Report(report) => {
+                    self.answers.prompt(&report);
+                    self.publisher.prompt_reported(&report, now());
+                }
+                PromptStep::Gone(id) => {
+                    self.answers.prompt_gone(&id);
+                    self.publisher.prompt_gone(&id);
+                }
             }
         }
     }

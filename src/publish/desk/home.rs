@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Desk;
 use crate::events::Event;
+use crate::modality::SensorId;
 use crate::publish::home_assistant::{HomeAssistant, Said};
 use crate::publish::topics::Class;
 
@@ -64,10 +65,23 @@ impl Desk {
             .map(|(sensor, _)| home.names.sensor_state(sensor, &self.parts.telemetry.sensor(sensor).read().state));
         let states: Vec<Said> = states.chain(sensor_states).collect();
         let known = self.parts.sensors.iter().map(|(sensor, modality)| home.names.sensor(sensor, *modality));
-        let unknown = |said: &Said| !self.states.contains_key(&(Class::HomeDiscovery, said.topic.clone()));
+        let unknown = |said: &Said| {
+            let told = self.states.get(&(Class::HomeDiscovery, said.topic.clone()));
+            told.is_none_or(|told| told.message.payload.is_empty())
+        };
         let unknown: Vec<Said> = known.filter(unknown).collect();
         self.say_home(Class::HomeDiscovery, unknown);
         self.say_home(Class::HomeState, states);
+    }
+
+    /// These sensors are read no longer: their entities go, and what was said last of them.
+    pub(super) fn home_gone(&mut self, sensors: &[SensorId]) {
+        let Some(home) = &self.home else { return };
+        let gone: Vec<[Said; 2]> = sensors.iter().map(|sensor| home.names.forget_sensor(sensor)).collect();
+        for [config, state] in gone {
+            self.say_home(Class::HomeDiscovery, [config]);
+            self.say_home(Class::HomeState, [state]);
+        }
     }
 
     /// Whether perceptd is there.

@@ -41,7 +41,11 @@ impl Desk {
             return;
         }
         self.presence.sensors_changed(sensors.clone());
-        self.parts.sensors = sensors;
+        let before = std::mem::replace(&mut self.parts.sensors, sensors);
+        let left =
+            before.into_iter().map(|(id, _)| id).filter(|id| self.parts.sensors.iter().all(|(known, _)| known != id));
+        let left: Vec<SensorId> = left.collect();
+        self.home_gone(&left);
         if self.is_connected {
             self.say_birth(now);
         }

@@ -93,6 +93,8 @@ pub struct Command {
     pub body: CommandBody,
     /// Where its answer goes.
     pub reply_to: ReplyTo,
+    /// Until when it could come again, on the wall clock.
+    pub valid_until_unix_nanos: i64,
 }
 
 /// What a message asks for.

@@ -27,6 +27,8 @@ use crate::prompts::PromptId;
 pub const MAX_CONFIG_BYTES: usize = 65_536 + 1_024;
 /// Largest payload of `prompt/<id>/desired`: what fits into a packet with its topic and properties.
 pub const MAX_PROMPT_BYTES: usize = MAX_PACKET_BYTES as usize - 4_096;
+/// Highest generation of a wish for the config: beyond it, one wish could leave no room for any other.
+pub const MAX_GENERATION: u64 = 1 << 53;
 /// Largest payload of a command.
 pub const MAX_COMMAND_BYTES: usize = 4_096;
 /// Longest correlation data that is given back.
@@ -53,6 +55,13 @@ impl Inbox {
     #[must_use]
     pub fn new(root: &str) -> Self {
         Self { root: root.to_owned(), ids: Recent::new(IDS_REMEMBERED), poisons: Recent::new(POISONS_REMEMBERED) }
+    }
+
+    /// Commands that came before this start, oldest first: none of them is done again.
+    pub fn remember(&mut self, ids: impl IntoIterator<Item = String>) {
+        for id in ids {
+            self.ids.insert(&id);
+        }
     }
 
     /// Takes one message at `unix_nanos`, the wall clock; none for one that asks for nothing, as a retained topic that was emptied.
@@ -111,14 +120,14 @@ impl Inbox {
             return Err(self.poison(arrived, about, &digest, "`id` must have 1 to 64 characters".to_owned()));
         }
         let body = asked.body.clone().map_err(|what| self.poison(arrived, about.clone(), &digest, what))?;
-        check_expiry(arrived.expiry, asked.expires_at_unix_nanos, unix_nanos)
+        let valid_until_unix_nanos = check_expiry(arrived.expiry, asked.expires_at_unix_nanos, unix_nanos)
             .map_err(|(reason, what)| Refused::new(about.clone(), reason, what))?;
         let reply_to =
             reply_to.map_err(|what| Refused::new(About::Command(None), RefusalReason::NoReplyTopic, what))?;
         if !self.ids.insert(&asked.id) {
             return refuse(RefusalReason::Replayed, "a command with this id came before: give each its own");
         }
-        Ok(Command { body, reply_to })
+        Ok(Command { body, reply_to, valid_until_unix_nanos })
     }
 
     /// Where the answer may go: below `reply/` of this robot, so that no command makes it speak in another's name or on its own topics.
@@ -200,7 +209,8 @@ pub(super) struct AskedCommand {
     pub(super) correlation_data: Vec<u8>,
 }
 
-fn check_expiry(packet: Option<Duration>, at_unix_nanos: i64, now: i64) -> Result<(), (RefusalReason, String)> {
+/// Until when a command is valid: the later of what the packet and the payload say, for the packet's can be said anew.
+fn check_expiry(packet: Option<Duration>, at_unix_nanos: i64, now: i64) -> Result<i64, (RefusalReason, String)> {
     let (longest_secs, longest) = (LONGEST_EXPIRY_SECS, i64::from(LONGEST_EXPIRY_SECS) * 1_000_000_000);
     let left = (at_unix_nanos != 0).then(|| at_unix_nanos.saturating_sub(now));
     let packet_left = packet.map(|left| i64::try_from(left.as_nanos()).unwrap_or(i64::MAX));
@@ -216,7 +226,7 @@ fn check_expiry(packet: Option<Duration>, at_unix_nanos: i64, now: i64) -> Resul
             return Err((RefusalReason::NoExpiry, format!("valid for more than {longest_secs} s: say less")));
         }
     }
-    Ok(())
+    Ok(now.saturating_add(left.max(packet_left).unwrap_or(0)))
 }
 
 fn is_reply_level(level: &str) -> bool {

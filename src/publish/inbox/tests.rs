@@ -94,6 +94,22 @@ fn a_command_is_refused_when_retained_expired_replayed_or_timeless() {
 }
 
 #[test]
+fn a_command_of_the_run_before_is_not_done_again() {
+    let mut before = inbox();
+    let in_payload = commands::command("b", Some(SNAPSHOT), NOW + 50_000_000_000);
+    let both = Arrived { payload: in_payload, ..command("b") };
+    let until = [command("a"), both].map(|arrived| match before.push(arrived, NOW) {
+        Ok(Some(Asked::Command(command))) => command.valid_until_unix_nanos - NOW,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(until, [10_000_000_000, 50_000_000_000], "the later of the two");
+    let mut after = inbox();
+    after.remember(["a".to_owned()]);
+    assert_eq!(reason(after.push(command("a"), NOW + 1)), RefusalReason::Replayed);
+    assert!(after.push(command("c"), NOW + 1).is_ok());
+}
+
+#[test]
 fn answers_go_below_the_robots_own_reply_topic_alone() {
     let mut inbox = inbox();
     for foreign in [

@@ -1,0 +1,55 @@
+//! A start that ends for a reason of its own takes nothing away of what topics changed.
+
+use std::process::Command;
+
+use super::Rover;
+
+/// Starts perceptd, which ends by itself and says why.
+fn expect_no_start(rover: &Rover, why: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perceptd"));
+    let output = command.args(["run", "--config"]).arg(rover.config()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains(why), "{told}");
+}
+
+/// What is kept of topics, and of starts.
+fn kept(rover: &Rover) -> [String; 2] {
+    ["config.json", "starts"].map(|name| {
+        let path = rover.folder.path().join("state/remote").join(name);
+        std::fs::read_to_string(&path).unwrap()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_fail_for_other_reasons_leave_changes_alone() {
+    let mut rover = Rover::start();
+    rover.connected(1).await;
+    rover.expect(&["config", "set", "events.min_on_secs=0.2"], 0, &["applied as generation 1"]);
+    let before = kept(&rover);
+    for _ in 0..7 {
+        expect_no_start(&rover, "is in use by another perceptd");
+    }
+    assert_eq!(kept(&rover), before, "a second perceptd beside a running one");
+
+    rover.stop("-KILL");
+    let login = "[mqtt]\nusername = 'me'\npassword_file = 'nothing-there'\n";
+    rover.edit("[mqtt]\n", login);
+    for _ in 0..7 {
+        expect_no_start(&rover, "nothing-there");
+    }
+    rover.edit(login, "[mqtt]\n");
+    let pack = rover.folder.path().join("pack");
+    std::fs::create_dir(&pack).unwrap();
+    std::fs::write(pack.join("pack.toml"), "no pack").unwrap();
+    let (good, bad) = (format!("{}/models/tiny", super::ROOT), pack.display().to_string());
+    rover.edit(&good, &bad);
+    for _ in 0..7 {
+        expect_no_start(&rover, "pack.toml");
+    }
+    assert_eq!(kept(&rover), before, "a login and a pack that cannot be had");
+
+    rover.edit(&bad, &good);
+    rover.run();
+    rover.connected(2).await;
+    rover.expect(&["config", "get"], 0, &["generation 1", "events.min_on_secs = 0.2"]);
+}
