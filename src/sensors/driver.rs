@@ -22,7 +22,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A device that gave samples for this long was well: its waits start over. One that gives a sample and dies waits ever longer.
-const WELL_AFTER: Duration = Duration::from_secs(10);
+const WELL_AFTER: Duration = Duration::from_secs(1);
 
 /// So many changes of a sensor's state are logged in such a time.
 const MOST_LOGGED: u32 = 10;
