@@ -34,7 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target { name: "jpeg_stream", body: jpeg_stream, example: small_jpeg },
     Target { name: "mavlink", body: mavlink, example: mavlink_packet },
-    Target { name: "serial_array", body: serial_array, example: || [&[2, 0][..], &small_array(0)].concat() },
+    Target { name: "serial_array", body: serial_array, example: || [&[4][..], &small_array(4)].concat() },
     Target { name: "text_line", body: text_line, example: || [b"\0", packets::VNYMR_LINE.as_bytes()].concat() },
     Target { name: "vectornav", body: vectornav, example: vectornav_packet },
     Target { name: "witmotion", body: witmotion, example: || packets::witmotion_cycle(300) },
@@ -85,8 +85,7 @@ fn numbers<F: Found>(found: &[F]) -> Vec<(u64, Vec<u32>)> {
     found.iter().map(|found| (found.offset(), found.bits())).collect()
 }
 
-/// The laws: where bytes are split does not matter, what is found lies within the bytes and in their order, no more than a packet waits,
-/// and after any bytes `good` packets, enough of them to fill the longest that the bytes may have promised, are found again.
+/// The laws where no more than a packet waits; `may_find_again` says whether good packets are found after these bytes.
 pub(crate) fn laws<P: WireParser<Found: Found>>(
     new: impl Fn() -> P,
     bytes: &[u8],
@@ -94,10 +93,23 @@ pub(crate) fn laws<P: WireParser<Found: Found>>(
     longest_packet: usize,
     may_find_again: impl Fn(&P) -> bool,
 ) {
+    laws_of(new, bytes, good, longest_packet, |waiting| waiting.len() <= longest_packet, may_find_again);
+}
+
+/// The laws: where bytes are split does not matter, what is found lies within the bytes and in their order, what waits is what may wait,
+/// and after any bytes `good` packets, enough of them to fill the longest that the bytes may have promised, are found again.
+fn laws_of<P: WireParser<Found: Found>>(
+    new: impl Fn() -> P,
+    bytes: &[u8],
+    good: impl Fn() -> Vec<u8>,
+    longest_packet: usize,
+    may_wait: impl Fn(&[u8]) -> bool,
+    may_find_again: impl Fn(&P) -> bool,
+) {
     let mut parser = new();
     let whole = numbers(&parser.push(bytes));
     let length = bytes.len() as u64;
-    assert!(parser.needed_from() <= length && length - parser.needed_from() <= longest_packet as u64);
+    assert!(parser.needed_from() <= length && may_wait(&bytes[parser.needed_from() as usize..]));
     assert!(whole.iter().all(|(offset, _)| *offset < length));
     assert!(whole.windows(2).all(|pair| pair[0].0 < pair[1].0));
 
@@ -148,7 +160,10 @@ fn small_jpeg() -> Vec<u8> {
 fn jpeg_stream(bytes: &[u8]) {
     // A damaged length may swallow 64 KiB before it shows: what lies between pictures fills that more cheaply than pictures.
     let good = || [small_jpeg(), vec![0; 8192]].concat();
-    laws(JpegSplitter::default, bytes, good, bytes.len() + 65_540, any);
+    // A picture waits for its end; of what is none, only the beginning of a start. That a picture has a greatest length, far beyond these
+    // bytes, is a test of the splitter's own.
+    let may_wait = |waiting: &[u8]| waiting.len() < 3 || waiting.starts_with(&[0xff, 0xd8, 0xff]);
+    laws_of(JpegSplitter::default, bytes, good, 65_540, may_wait, any);
 }
 
 /// Where bytes are split does not matter, and no body is longer than what came.
@@ -174,15 +189,20 @@ fn mavlink(bytes: &[u8]) {
     laws(MavlinkParser::default, bytes, mavlink_packet, 280, nobody_spoke);
 }
 
-/// A frame of 4×3 pixels of two bytes in the format of [`serial_array`].
+/// A frame of 4×3 pixels in the format of [`serial_array`].
 fn small_array(kind: u8) -> Vec<u8> {
     let format = small_array_format(kind);
-    let pixel = [25, 0, 0, 0][..format.frame_bytes() / 12].to_vec();
+    let pixel = match format.element {
+        ArrayElement::U8 => vec![25],
+        ArrayElement::U16 | ArrayElement::I16 => vec![25, 0],
+        ArrayElement::I32 => vec![25, 0, 0, 0],
+        ArrayElement::F32 => 25.0f32.to_le_bytes().to_vec(),
+    };
     [format.header.clone(), pixel.repeat(12), vec![0; format.trailer_bytes]].concat()
 }
 
 fn small_array_format(kind: u8) -> SerialArrayFormat {
-    let (_, element) = ArrayElement::NAMES[usize::from(kind) % 3];
+    let (_, element) = ArrayElement::NAMES[usize::from(kind) % ArrayElement::NAMES.len()];
     SerialArrayFormat {
         header: vec![0xAA, 0xBB],
         width_px: 4,
@@ -220,8 +240,13 @@ fn vectornav(bytes: &[u8]) {
 }
 
 fn witmotion(bytes: &[u8]) {
-    // A held acceleration waits for its rotation over packets of other kinds, so more than a packet may be needed.
-    laws(WitMotionParser::default, bytes, || packets::witmotion_cycle(300), bytes.len().max(11), any);
+    // An acceleration waits for its rotation over packets of other kinds and noise: its place is needed, whatever stands behind it.
+    let is_acceleration = |packet: &[u8; 11]| {
+        let (sum, summed) = packet.split_last().expect("it has 11 bytes");
+        packet.starts_with(&[0x55, 0x51]) && summed.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == *sum
+    };
+    let may_wait = |waiting: &[u8]| waiting.len() < 11 || waiting.first_chunk().is_some_and(is_acceleration);
+    laws_of(WitMotionParser::default, bytes, || packets::witmotion_cycle(300), 11, may_wait, any);
 }
 
 fn xsens_packet() -> Vec<u8> {

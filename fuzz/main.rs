@@ -11,14 +11,43 @@ use libfuzzer_sys::fuzz_target;
 mod wire;
 use wire::*;
 
+#[path = "../src/recording/cdr.rs"]
+mod cdr;
+use cdr::CdrReader;
+
+/// What `pcm.rs` takes from its room.
+mod sensors {
+    pub(crate) mod settings {
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum PcmEncoding {
+            S16Le,
+            F32Le,
+        }
+    }
+}
+use sensors::settings::PcmEncoding;
+
+#[path = "../src/sensors/stream/pcm.rs"]
+mod pcm;
+use pcm::PcmSplitter;
+
 mod bodies;
+mod cdr_body;
 #[path = "../tests/packets/mod.rs"]
 mod packets;
+mod pcm_body;
+
+/// What is no parser of a device's wire.
+const OTHERS: &[bodies::Target] = &[
+    bodies::Target { name: "cdr", body: cdr_body::cdr, example: cdr_body::example },
+    bodies::Target { name: "pcm", body: pcm_body::pcm, example: pcm_body::example },
+];
 
 static TARGET: LazyLock<&bodies::Target> = LazyLock::new(|| {
     let name = std::env::var("TARGET").unwrap_or_default();
-    let found = bodies::TARGETS.iter().find(|target| target.name == name);
-    let names: Vec<_> = bodies::TARGETS.iter().map(|target| target.name).collect();
+    let all = || bodies::TARGETS.iter().chain(OTHERS);
+    let found = all().find(|target| target.name == name);
+    let names: Vec<_> = all().map(|target| target.name).collect();
     found.unwrap_or_else(|| panic!("TARGET is `{name}`: one of {}", names.join(" ")))
 });
 

@@ -79,7 +79,13 @@ impl<'a> CdrReader<'a> {
 }
 
 #[cfg(test)]
+#[path = "../../fuzz/cdr_body.rs"]
+mod body;
+
+#[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -101,5 +107,23 @@ mod tests {
         assert!(CdrReader::new(&[0, 7, 0, 0]).is_err());
         let mut reader = CdrReader::new(&[0, 1, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]).unwrap();
         assert!(reader.bytes().is_err());
+    }
+
+    proptest! {
+        /// The body of the fuzzing target, on any bytes and on a good message with some of its bytes changed.
+        #[test]
+        fn reads_are_what_the_layout_says(
+            bytes in prop::collection::vec(any::<u8>(), 0..100), reads in prop::collection::vec(any::<u8>(), 15),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), order in 0u8..2,
+        ) {
+            body::cdr(&bytes);
+            body::cdr(&[&[15][..], &reads, &[0, order, 0, 0], &bytes].concat());
+            let mut message = body::example();
+            for (at, value) in flips {
+                let place = at.index(message.len());
+                message[place] = value;
+            }
+            body::cdr(&message);
+        }
     }
 }
