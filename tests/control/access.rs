@@ -11,7 +11,7 @@ const RULES: &str = r##"{
         {"acltype": "subscribePattern", "topic": "#", "priority": 0, "allow": true},
         {"acltype": "subscribePattern", "topic": "perceptd/+/+/+/cmd/+", "priority": 1, "allow": false},
         {"acltype": "publishClientSend", "topic": "#", "priority": 0, "allow": true},
-        {"acltype": "publishClientSend", "topic": "perceptd/+/+/status", "priority": 1, "allow": false},
+        {"acltype": "publishClientSend", "topic": "perceptd/+/+/+/status", "priority": 1, "allow": false},
         {"acltype": "publishClientReceive", "topic": "#", "priority": 0, "allow": true}
     ]}],
     "groups": [{"groupname": "everyone", "roles": [{"rolename": "all"}]}],

@@ -4,6 +4,7 @@ The subscriber shares no code with perceptd: paho-mqtt, and protobuf code that p
 received, never what a broker acknowledged.
 """
 
+import atexit
 import json
 import os
 import random
@@ -78,7 +79,9 @@ class Mosquitto:
             file.write("\n".join(lines) + "\n")
 
     def start(self):
-        self.process = subprocess.Popen([MOSQUITTO, "-c", self.config], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([MOSQUITTO, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A script that gives up leaves no broker behind.
+        atexit.register(self.process.kill)
         wait_for(self.listens, 20, "mosquitto to listen")
 
     def listens(self):

@@ -72,7 +72,7 @@ async fn prompts_and_sensors_are_entities_that_home_assistant_accepts() {
     home_assistant_accepts(&heard);
 
     // So does a sensor; it is made known again when it comes back.
-    let (mic, config) = (state("sensor/mic"), "homeassistant/sensor/perceptd-fleet-robot/sensor-mic/config");
+    let (mic, config) = (state("sensor/mic"), "homeassistant/sensor/perceptd-fleet-R-robot/sensor-mic/config");
     let (eye, ear_of_robot) = ((sensor("front"), Modality::Image), (sensor("mic"), Modality::Audio));
     robot.publisher.sensors(vec![eye.clone()], now());
     robot.say_health();

@@ -8,8 +8,8 @@ use rumqttc::mqttbytes::v5::{
 };
 use rumqttc::mqttbytes::{Error as MqttError, QoS};
 use rumqttc::{
-    AsyncClient, Broker, ConnectionError, Event, EventLoop, MqttOptions, NoticeFailureReason, PublishNotice,
-    PublishNoticeError, PublishOptions, PublishResult, StateError, SubscribeFilterInput, TlsConfiguration, Transport,
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, MqttOptions, PublishNotice, PublishNoticeError,
+    PublishOptions, PublishResult, StateError, SubscribeFilterInput, TlsConfiguration, Transport,
 };
 
 use super::MAX_PACKET_BYTES;
@@ -114,12 +114,7 @@ impl Events {
             Ok(_) => Step::Other,
             Err(ConnectionError::RequestsDone) => Step::Ended,
             Err(ConnectionError::ConnectionRefused(code)) => return Err(refusal(code)),
-            Err(error) => {
-                // What was on its way is the outbox's to offer again, in its order. Sent again by the client, an event's later message
-                // would come before an earlier one that the broker lost.
-                self.0.drain_pending_as_failed(NoticeFailureReason::SessionReset);
-                return Err(Ended::by(&error, is_closed(&error)));
-            }
+            Err(error) => return Err(Ended::by(&error, is_closed(&error))),
         })
     }
 
