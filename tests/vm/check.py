@@ -269,8 +269,9 @@ def odd_devices(robot):
     # Who looks as root is told the name.
     told = sh(
         "sed 's/^name = .*/name = \"root\"/' /host/odd.toml > /tmp/root.toml; perceptd run --config /tmp/root.toml > /tmp/told 2>&1 & "
-        "for second in $(seq 100); do grep --quiet busy: /tmp/told && break; sleep 1; done; kill $!; wait; "
-        "grep --max-count=1 --only-matching 'busy:.*' /tmp/told",
+        # The serial port is busy too: the service has it.
+        "for second in $(seq 100); do grep --quiet 'sensor=busy .*busy:' /tmp/told && break; sleep 1; done; kill $!; wait; "
+        "grep --max-count=1 --only-matching 'sensor=busy .*' /tmp/told",
         300,
     )
     if "v4l2-ctl (process " not in told:
