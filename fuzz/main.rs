@@ -15,9 +15,25 @@ use wire::*;
 mod cdr;
 use cdr::CdrReader;
 
-/// What `pcm.rs` takes from its room.
+/// What `thermal.rs` and `depth.rs` take from the floor.
+mod media {
+    pub(crate) struct Plane {
+        pub(crate) width: u32,
+        pub(crate) height: u32,
+        pub(crate) values: Vec<f32>,
+    }
+}
+use media::Plane;
+
+/// What `pcm.rs` and `thermal.rs` take from their room.
 mod sensors {
     pub(crate) mod settings {
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(crate) enum ThermalLayout {
+            Y16 { telemetry_rows: u32, kelvin_per_step: Option<f64> },
+            DoubleHeight { marker_rows: u32 },
+        }
+
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum PcmEncoding {
             S16Le,
@@ -25,14 +41,24 @@ mod sensors {
         }
     }
 }
-use sensors::settings::PcmEncoding;
+use sensors::settings::{PcmEncoding, ThermalLayout};
 
 #[path = "../src/sensors/stream/pcm.rs"]
 mod pcm;
 use pcm::PcmSplitter;
 
+#[allow(dead_code, private_interfaces, reason = "what only devices call")]
+#[path = "../src/sensors/camera/depth.rs"]
+mod depth;
+#[allow(dead_code, private_interfaces, reason = "what only devices call")]
+#[path = "../src/sensors/camera/thermal.rs"]
+mod thermal;
+use depth::depth_frame;
+use thermal::thermal_frame;
+
 mod bodies;
 mod cdr_body;
+mod frames_body;
 #[path = "../tests/packets/mod.rs"]
 mod packets;
 mod pcm_body;
@@ -40,6 +66,7 @@ mod pcm_body;
 /// What is no parser of a device's wire.
 const OTHERS: &[bodies::Target] = &[
     bodies::Target { name: "cdr", body: cdr_body::cdr, example: cdr_body::example },
+    bodies::Target { name: "frames", body: frames_body::frames, example: frames_body::example },
     bodies::Target { name: "pcm", body: pcm_body::pcm, example: pcm_body::example },
 ];
 
