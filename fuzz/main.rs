@@ -46,6 +46,9 @@ use sensors::settings::{PcmEncoding, ThermalLayout};
 #[path = "../src/sensors/stream/pcm.rs"]
 mod pcm;
 use pcm::PcmSplitter;
+#[path = "../src/sensors/stream/frame_cutter.rs"]
+mod frame_cutter;
+use frame_cutter::FrameCutter;
 
 #[allow(dead_code, private_interfaces, reason = "what only devices call")]
 #[path = "../src/sensors/camera/depth.rs"]
@@ -58,6 +61,7 @@ use thermal::thermal_frame;
 
 mod bodies;
 mod cdr_body;
+mod cut_body;
 mod frames_body;
 #[path = "../tests/packets/mod.rs"]
 mod packets;
@@ -66,6 +70,7 @@ mod pcm_body;
 /// What is no parser of a device's wire.
 const OTHERS: &[bodies::Target] = &[
     bodies::Target { name: "cdr", body: cdr_body::cdr, example: cdr_body::example },
+    bodies::Target { name: "cut", body: cut_body::cut, example: cut_body::example },
     bodies::Target { name: "frames", body: frames_body::frames, example: frames_body::example },
     bodies::Target { name: "pcm", body: pcm_body::pcm, example: pcm_body::example },
 ];

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::frame_cutter::FrameCutter;
 use super::pcm::PcmSplitter;
 use super::program::Program;
 use crate::media::{CameraFrame, PixelFormat};
@@ -143,13 +144,11 @@ impl Sensor for Command {
     }
 }
 
-/// Cuts raw frames of one size.
+/// Cuts raw frames of one size, and says what they mean.
 struct FrameSplitter {
     layout: RawLayout,
     size: (u32, u32),
-    bytes: usize,
-    frame: Vec<u8>,
-    began_at: MonoTime,
+    cutter: FrameCutter<MonoTime>,
 }
 
 impl FrameSplitter {
@@ -161,42 +160,34 @@ impl FrameSplitter {
             RawLayout::Nv12 => width * (height + height.div_ceil(2)),
             RawLayout::Yuyv | RawLayout::Thermal(..) | RawLayout::Depth(_) => width * height * 2,
         };
-        Self { layout, size, bytes: bytes.max(1), frame: Vec::new(), began_at: MonoTime::default() }
+        Self { layout, size, cutter: FrameCutter::new(bytes) }
     }
 
-    fn push(&mut self, mut bytes: &[u8], at: MonoTime, mut found: impl FnMut(MonoTime, SampleData)) {
-        while !bytes.is_empty() {
-            if self.frame.is_empty() {
-                self.began_at = at;
+    fn push(&mut self, bytes: &[u8], at: MonoTime, mut found: impl FnMut(MonoTime, SampleData)) {
+        let Self { layout, size, cutter } = self;
+        cutter.push(bytes, at, |began_at, frame| {
+            if let Some(data) = meaning(frame, layout, *size) {
+                found(began_at, data);
             }
-            let (piece, rest) = bytes.split_at((self.bytes - self.frame.len()).min(bytes.len()));
-            self.frame.extend_from_slice(piece);
-            bytes = rest;
-            if self.frame.len() == self.bytes {
-                let frame = std::mem::take(&mut self.frame);
-                if let Some(data) = self.meaning(&frame) {
-                    found(self.began_at, data);
-                }
-            }
+        });
+    }
+}
+
+fn meaning(frame: &[u8], layout: &RawLayout, size: (u32, u32)) -> Option<SampleData> {
+    let format = match *layout {
+        RawLayout::Thermal(layout, valid_celsius) => {
+            return thermal_frame(frame, layout, size, valid_celsius).map(SampleData::Thermal);
         }
-    }
-
-    fn meaning(&self, frame: &[u8]) -> Option<SampleData> {
-        let format = match self.layout {
-            RawLayout::Thermal(layout, valid_celsius) => {
-                return thermal_frame(frame, layout, self.size, valid_celsius).map(SampleData::Thermal);
-            }
-            RawLayout::Depth(metres_per_step) => {
-                return depth_frame(frame, self.size, metres_per_step).map(SampleData::Depth);
-            }
-            RawLayout::Rgb24 => PixelFormat::Rgb8,
-            RawLayout::Grey8 => PixelFormat::Grey8,
-            RawLayout::Yuyv => PixelFormat::Yuyv,
-            RawLayout::Nv12 => PixelFormat::Nv12,
-        };
-        let (width, height) = self.size;
-        Some(SampleData::Image(CameraFrame { width, height, format, bytes: frame.into() }))
-    }
+        RawLayout::Depth(metres_per_step) => {
+            return depth_frame(frame, size, metres_per_step).map(SampleData::Depth);
+        }
+        RawLayout::Rgb24 => PixelFormat::Rgb8,
+        RawLayout::Grey8 => PixelFormat::Grey8,
+        RawLayout::Yuyv => PixelFormat::Yuyv,
+        RawLayout::Nv12 => PixelFormat::Nv12,
+    };
+    let (width, height) = size;
+    Some(SampleData::Image(CameraFrame { width, height, format, bytes: frame.into() }))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod command;
 mod folder;
+mod frame_cutter;
 mod http_mjpeg;
 mod pcm;
 mod program;
