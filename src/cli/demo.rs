@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::bundled;
-use crate::config::{ReplaySettings, Settings, SourceSettings};
+use super::operator::block_on;
+use crate::config::{ReplaySettings, Settings, SourceSettings, USUAL_SENSES};
 use crate::daemon;
-use crate::modality::Modality;
 use crate::prompts::PartSource;
 use crate::publish::{ALL_ROBOTS, BrokerAccess, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
 use crate::recording::Speed;
@@ -23,9 +23,6 @@ use crate::time::{MonoTime, NANOS_PER_SEC, now};
 const SCREEN_EVERY: Duration = Duration::from_secs(1);
 /// How often a stop is looked for.
 const STOP_SEEN_WITHIN: Duration = Duration::from_millis(100);
-
-/// Where the prompts of the command line are looked for.
-const SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
 
 /// What the demo plays, and how long.
 #[derive(Debug, clap::Args)]
@@ -60,16 +57,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         *replay = ReplaySettings { recording, speed: arguments.speed, repeat, topics: Vec::new() };
     }
     if !arguments.prompt.is_empty() {
-        settings.prompts =
-            arguments.prompt.into_iter().map(|source| super::prompt(source, &SENSES)).collect::<anyhow::Result<_>>()?;
+        settings.prompts = super::prompts(&arguments.prompt, &USUAL_SENSES)?;
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     let subscriber =
         SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
-    runtime.block_on(watch.run())?;
+    block_on(watch.run())?;
     Ok(ExitCode::SUCCESS)
 }
 

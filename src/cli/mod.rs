@@ -14,6 +14,7 @@ mod record;
 mod replay;
 mod run;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -249,7 +250,22 @@ fn parse_speed(argument: &str) -> Result<Speed, String> {
     }
 }
 
-/// A prompt looked for in these senses, named after its file or words.
+/// Prompts looked for in these senses, each named after its file or words; a sound and a word for the same thing are told apart.
+fn prompts(sources: &[PartSource], modalities: &[Modality]) -> anyhow::Result<Vec<PromptSettings>> {
+    let mut names = BTreeSet::new();
+    let mut prompts = Vec::new();
+    for source in sources {
+        let mut prompt = prompt(source.clone(), modalities)?;
+        let (stem, mut more) = (prompt.id.clone(), 1);
+        while !names.insert(prompt.id.clone()) {
+            more += 1;
+            prompt.id = format!("{}-{more}", stem.get(..28).unwrap_or(&stem)).into();
+        }
+        prompts.push(prompt);
+    }
+    Ok(prompts)
+}
+
 fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptSettings> {
     let words = match &source {
         PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
@@ -294,6 +310,18 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn prompts_of_one_name_are_told_apart() {
+        let of = |sources: &[&str]| {
+            let sources: Vec<PartSource> = sources.iter().map(|source| source.parse().unwrap()).collect();
+            let prompts = prompts(&sources, &[Modality::Image]).unwrap();
+            prompts.into_iter().map(|prompt| prompt.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["audio:a/dog.ogg", "text:dog", "image:dog.png", "text:cat"]), ["dog", "dog-2", "dog-3", "cat"]);
+        let long = format!("text:{}", "a".repeat(40));
+        assert_eq!(of(&[&long, &long]), ["a".repeat(32), format!("{}-2", "a".repeat(28))]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `perceptd replay FILE`: what would have been found in a recording, without a broker.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,18 +82,9 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         repeat: false,
         topics: arguments.topic.clone(),
     };
-    let mut names = BTreeSet::new();
-    let mut prompts = Vec::new();
-    for source in &arguments.prompt {
-        let mut prompt = super::prompt(source.clone(), &arguments.senses)?;
+    let mut prompts = super::prompts(&arguments.prompt, &arguments.senses)?;
+    for prompt in &mut prompts {
         prompt.p_false = arguments.p_false.unwrap_or(prompt.p_false);
-        // A sound and a word for the same thing are told apart.
-        let (stem, mut more) = (prompt.id.clone(), 1);
-        while !names.insert(prompt.id.clone()) {
-            more += 1;
-            prompt.id = format!("{}-{more}", stem.get(..28).unwrap_or(&stem)).into();
-        }
-        prompts.push(prompt);
     }
     let Some(config) = &arguments.config else {
         return Ok(Settings::of_replay(arguments.pack.folder(), replay, prompts));
