@@ -128,6 +128,26 @@ fn a_model_of_another_shape_is_refused() {
 }
 
 #[test]
+fn sensors_without_an_encoder_are_named_at_the_start() {
+    let folder = copy();
+    edit(folder.path(), |text| {
+        let section = |name: &str| text.split_once(&format!("[{name}]\n")).unwrap();
+        format!("{}[audio]\n{}", section("thermal").0, section("audio").1)
+    });
+    let config = folder.path().join("perceptd.toml");
+    let text = "[robot]\nname = 'a'\n[pack]\npath = 'PACK'\n[sensors.mic]\ndriver = 'microphone'\n\
+                [sensors.heat]\ndriver = 'gy_mcu90640'\ndevice = '/dev/absent-port'\n\
+                [sensors.far]\ndriver = 'v4l_depth'\ndevice = '/dev/absent-camera'\n";
+    fs::write(&config, text.replace("PACK", folder.path().to_str().unwrap())).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_perceptd"));
+    let output = command.args(["run", "--config"]).arg(&config).output().unwrap();
+    let (told, pack) = (String::from_utf8_lossy(&output.stderr).into_owned(), folder.path().display());
+    let lacks = |sensor: &str, sense: &str| format!("sensors.{sensor}: the model pack {pack} has no {sense} encoder");
+    says(&told, &[&format!("perceptd: {}; {}\n", lacks("far", "depth"), lacks("heat", "thermal"))]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+}
+
+#[test]
 fn bad_input_is_refused_with_its_reason() {
     let encoders = Encoders::open(&tiny(), &Modality::ALL).unwrap();
     let window = |m: Modality| encoders.facts(m).map(|f| (f.window_secs * f.rate_hz) as usize).unwrap();

@@ -7,9 +7,9 @@ use anyhow::Context as _;
 
 use super::boot::Boot;
 use super::perception::Perception;
-use super::plan::{Ground, sensors_of};
+use super::plan::{Ground, Tuning, in_words, sensors_of};
 use super::threads::{Pace, WindowLoop};
-use crate::config::{Settings, SourceSettings};
+use crate::config::SourceSettings;
 use crate::detect::Detector;
 use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
@@ -20,8 +20,8 @@ use crate::recording::Recording;
 use crate::space::{Bank, Joint};
 use crate::store::Fault;
 use crate::telemetry::Telemetry;
-use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
-use crate::windows::{WindowSettings, Windower};
+use crate::time::{MonoTime, Timeline};
+use crate::windows::Windower;
 
 /// From samples to findings: what the daemon and a replay without a broker have in common.
 pub(super) struct Senses {
@@ -50,13 +50,12 @@ impl Senses {
         let bank = Arc::new(Bank::new(encoders.bank()?));
         let prompts = prompts(boot, &mut encoders, &bank)?;
         let recorded = recording.as_ref().map(|recording| known(recording, &encoders)).unwrap_or_default();
-        let sensors = sensors_of(settings, &recorded);
-        load_only(&mut encoders, &sensors)?;
-        let cut = windows(settings, &sensors, &encoders)?;
-        let joint = joint(settings, &sensors, &encoders);
-        let joint_hop_nanos = (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64;
         let facts = Modality::ALL.into_iter().filter_map(|m| Some((m, encoders.facts(m)?.clone())));
         let ground = Ground { facts: facts.collect(), recorded, timeline: timeline.clone() };
+        let sensors = sensors_of(settings, &ground.recorded);
+        let cut = ground.windows(settings).map_err(|faults| anyhow::Error::msg(in_words(&faults)))?;
+        let Tuning { detect, events, joint, joint_hop_nanos } = ground.tuning(settings);
+        load_only(&mut encoders, &sensors)?;
         let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
         let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };
@@ -65,9 +64,9 @@ impl Senses {
             encoders,
             bank,
             prompts,
-            detector: Detector::new(settings.detect),
-            episodes: Episodes::new(settings.events, ids),
-            joint,
+            detector: Detector::new(detect),
+            episodes: Episodes::new(events, ids),
+            joint: Joint::new(joint),
             telemetry: telemetry.clone(),
             last_time: MonoTime::default(),
             latest: BTreeMap::new(),
@@ -142,26 +141,4 @@ fn time_and_ids(recording: Option<&Recording>) -> anyhow::Result<(Timeline, IdSo
     }
     let timeline = Timeline::of_this_boot().context("cannot read the boot id")?;
     Ok((timeline.clone(), IdSource::live(timeline, fastrand::Rng::new())))
-}
-
-fn windows(
-    settings: &Settings,
-    sensors: &[(SensorId, Modality)],
-    encoders: &Encoders,
-) -> anyhow::Result<Vec<WindowSettings>> {
-    let cut = sensors.iter().map(|(sensor, modality)| {
-        let facts = encoders.facts(*modality).with_context(|| {
-            format!("sensor {sensor}: the model pack {} has no {modality} encoder", settings.pack.display())
-        })?;
-        Ok(settings.window(sensor, *modality, facts))
-    });
-    cut.collect()
-}
-
-fn joint(settings: &Settings, sensors: &[(SensorId, Modality)], encoders: &Encoders) -> Joint {
-    Joint::new(Modality::ALL.into_iter().filter_map(|modality| {
-        let of_sense = sensors.iter().filter(|(_, sense)| *sense == modality).map(|(sensor, _)| sensor.clone());
-        let of_sense: Vec<SensorId> = of_sense.collect();
-        Some((modality, settings.joint(modality, &of_sense, encoders.facts(modality)?)))
-    }))
 }

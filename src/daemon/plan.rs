@@ -75,7 +75,7 @@ impl Ground {
     ///
     /// # Errors
     /// A sensor for which the pack has no encoder.
-    fn windows(&self, settings: &Settings) -> Result<Vec<WindowSettings>, Vec<Fault>> {
+    pub(super) fn windows(&self, settings: &Settings) -> Result<Vec<WindowSettings>, Vec<Fault>> {
         let (mut windows, mut faults) = (Vec::new(), Vec::new());
         for (sensor, modality) in sensors_of(settings, &self.recorded) {
             match self.facts.get(&modality) {
@@ -89,7 +89,8 @@ impl Ground {
         if faults.is_empty() { Ok(windows) } else { Err(faults) }
     }
 
-    fn tuning(&self, settings: &Settings) -> Tuning {
+    /// What the inference thread goes by.
+    pub(super) fn tuning(&self, settings: &Settings) -> Tuning {
         let sensors = sensors_of(settings, &self.recorded);
         let of_sense = |modality: Modality| -> Vec<SensorId> {
             sensors.iter().filter(|(_, sense)| *sense == modality).map(|(sensor, _)| sensor.clone()).collect()
@@ -105,6 +106,11 @@ impl Ground {
             joint_hop_nanos: (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64,
         }
     }
+}
+
+/// Faults for people, in one line.
+pub(super) fn in_words(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{}: {}", fault.key, fault.what)).collect::<Vec<_>>().join("; ")
 }
 
 fn live(settings: &Settings) -> Vec<SensorSettings> {
