@@ -8,10 +8,10 @@ use crate::store::{Answer, ConfigLedger, Fault, Trial, WishState};
 use crate::time::MonoTime;
 
 /// What to do next, in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Make ready, beside what runs, all that the config with these changes needs; then say [`Transaction::prepared`].
-    Prepare(Overlay),
+    /// Make ready, beside what runs, all that the checked config needs; then say [`Transaction::prepared`].
+    Prepare,
     /// Save the ledger: a trial begins or has ended. What cannot be saved here only costs memory of it.
     Remember,
     /// Put what was prepared in the place of what runs; then say [`Transaction::swapped`].
@@ -122,11 +122,10 @@ impl Transaction {
             Err(faults) => self.answer(wish.generation, wish.digest, WishState::Rejected, faults),
             Ok(changes) => {
                 let change = Change { generation: wish.generation, digest: wish.digest, changes };
-                let step = Step::Prepare(change.changes.clone());
                 self.set_answer(change.generation, change.digest.clone(), WishState::Pending, Vec::new());
                 self.ledger.trial = Some(Trial { generation: change.generation, digest: change.digest.clone() });
                 self.stage = Stage::Preparing(change);
-                vec![Step::Remember, Step::Report, step]
+                vec![Step::Remember, Step::Report, Step::Prepare]
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Control, Trying, watch_nanos};
 use crate::config::Overlay;
 use crate::daemon::perception::PerceptionChange;
-use crate::daemon::plan::{Plan, sensors_of};
+use crate::daemon::plan::{Plan, in_words, sensors_of};
 use crate::daemon::prepare::Job;
 use crate::daemon::sources::Sources;
 use crate::daemon::threads::WindowChange;
@@ -21,12 +21,15 @@ impl Control {
     pub(super) fn config_steps(&mut self, steps: Vec<Step>, sources: &mut Sources) {
         for step in steps {
             let next = match step {
-                Step::Prepare(_) => self.prepare(),
+                Step::Prepare => self.prepare(),
                 Step::Swap => {
                     let outcome = self.swap(sources).map_err(|error| vec![Fault::whole(format!("{error:#}"))]);
                     self.transaction.swapped(now(), outcome)
                 }
-                Step::Undo => self.undo(sources),
+                Step::Undo => {
+                    self.undo(sources);
+                    Vec::new()
+                }
                 Step::Commit => {
                     let saved = self.save_config().map_err(|error| error.to_string());
                     if saved.is_ok() {
@@ -81,18 +84,17 @@ impl Control {
         self.apply(candidate.plan, sources)
     }
 
-    fn undo(&mut self, sources: &mut Sources) -> Vec<Step> {
-        let Some(Trying { before, .. }) = self.trying.take() else { return Vec::new() };
+    fn undo(&mut self, sources: &mut Sources) {
+        let Some(Trying { before, .. }) = self.trying.take() else { return };
         let back = self.ground.plan(&self.settings, &before);
         self.settings = before;
         let undone = match back {
             Ok(plan) => self.apply(plan, sources),
-            Err(faults) => Err(anyhow::anyhow!("{faults:?}")),
+            Err(faults) => Err(anyhow::Error::msg(in_words(&faults))),
         };
         if let Err(error) = undone {
             tracing::error!("a config could not be rolled back whole: {error:#}");
         }
-        Vec::new()
     }
 
     /// Tells each part what changes for it, and no other.
