@@ -91,15 +91,27 @@ impl PromptBook {
         {
             return vec![PromptStep::Report(report.clone())];
         }
-        let PromptContent::Made { is_disabled, .. } = &wish.content else { return self.removed(&wish.id) };
-        let is_disabled = *is_disabled;
-        let settings = self.settings(&wish);
-        let faults = self.faults(&wish, &settings, check);
+        let PromptWish { id, content, digest, payload } = wish;
+        let PromptContent::Made { parts, negatives, senses, p_false, is_disabled } = content else {
+            return self.removed(&id);
+        };
+        let asked = PromptSettings {
+            id: id.clone(),
+            parts,
+            negatives,
+            modalities: senses,
+            p_false: p_false.unwrap_or(USUAL_P_FALSE),
+        };
+        let settings = self.completed(asked, p_false);
+        let faults = match self.refusal(&id, payload.len()) {
+            Some(fault) => vec![fault],
+            None if is_disabled => Vec::new(),
+            None => check(&settings),
+        };
         if !faults.is_empty() {
-            return self.tell(&wish.id, WishState::Rejected, faults, wish.digest);
+            return self.tell(&id, WishState::Rejected, faults, digest);
         }
-        let (id, digest) = (wish.id, wish.digest);
-        let held = |settings| Held { settings, digest: digest.clone(), payload: wish.payload };
+        let held = |settings| Held { settings, digest: digest.clone(), payload };
         if is_disabled {
             let held = held(None);
             let keep = PromptStep::Keep(id.clone(), held.payload.clone());
@@ -176,64 +188,38 @@ impl PromptBook {
         self.gone.contains(id) || (self.gone.len() < MOST_REPORTS && self.gone.insert(id.clone()))
     }
 
-    /// The wish as settings, with what the file's prompt of its name and the defaults add.
-    fn settings(&self, wish: &PromptWish) -> PromptSettings {
-        let of_file = self.file.get(&wish.id);
-        let PromptContent::Made { parts, negatives, senses, p_false, .. } = &wish.content else {
-            return PromptSettings {
-                id: wish.id.clone(),
-                parts: Vec::new(),
-                negatives: Vec::new(),
-                modalities: Vec::new(),
-                p_false: USUAL_P_FALSE,
-            };
-        };
-        let mut settings = PromptSettings {
-            id: wish.id.clone(),
-            parts: parts.clone(),
-            negatives: negatives.clone(),
-            modalities: senses.clone(),
-            p_false: p_false.unwrap_or(USUAL_P_FALSE),
-        };
-        if let Some(of_file) = of_file.filter(|_| parts.is_empty()) {
-            settings.parts.clone_from(&of_file.parts);
-            if negatives.is_empty() {
-                settings.negatives.clone_from(&of_file.negatives);
+    /// What was asked for, with what the file's prompt of its name and the defaults add.
+    fn completed(&self, mut asked: PromptSettings, p_false: Option<f64>) -> PromptSettings {
+        if let Some(of_file) = self.file.get(&asked.id).filter(|_| asked.parts.is_empty()) {
+            asked.parts.clone_from(&of_file.parts);
+            if asked.negatives.is_empty() {
+                asked.negatives.clone_from(&of_file.negatives);
             }
-            if senses.is_empty() {
-                settings.modalities.clone_from(&of_file.modalities);
+            if asked.modalities.is_empty() {
+                asked.modalities.clone_from(&of_file.modalities);
             }
-            settings.p_false = p_false.unwrap_or(of_file.p_false);
+            asked.p_false = p_false.unwrap_or(of_file.p_false);
         }
-        if settings.modalities.is_empty() {
-            settings.modalities = USUAL_SENSES.to_vec();
+        if asked.modalities.is_empty() {
+            asked.modalities = USUAL_SENSES.to_vec();
         }
-        settings
+        asked
     }
 
-    fn faults(
-        &self,
-        wish: &PromptWish,
-        settings: &PromptSettings,
-        check: impl Fn(&PromptSettings) -> Vec<Fault>,
-    ) -> Vec<Fault> {
-        if self.winner == Winner::File && self.file.contains_key(&wish.id) {
-            return vec![Fault::whole("a prompt of this name stands in the config file, which wins ([remote] winner)")];
+    /// Why a prompt of this name, whose wish has so many bytes, is not taken whatever it says.
+    fn refusal(&self, id: &PromptId, bytes: usize) -> Option<Fault> {
+        if self.winner == Winner::File && self.file.contains_key(id) {
+            let what = "a prompt of this name stands in the config file, which wins ([remote] winner)";
+            return Some(Fault::whole(what));
         }
-        let others = || self.topic.iter().chain(&self.trying).filter(|(id, _)| **id != wish.id);
+        let others = || self.topic.iter().chain(&self.trying).filter(|(other, _)| *other != id);
         if others().count() >= MOST_PROMPTS {
-            return vec![Fault::whole(format!(
-                "there are {MOST_PROMPTS} prompts by topic, the most: remove one first"
-            ))];
+            let what = format!("there are {MOST_PROMPTS} prompts by topic, the most: remove one first");
+            return Some(Fault::whole(what));
         }
-        let bytes: usize = others().map(|(_, held)| held.payload.len()).sum();
-        if bytes + wish.payload.len() > MOST_BYTES {
-            return vec![Fault::whole(format!("all prompts by topic may have {MOST_BYTES} bytes: remove one first"))];
-        }
-        if matches!(wish.content, PromptContent::Made { is_disabled: true, .. }) {
-            return Vec::new();
-        }
-        check(settings)
+        let bytes_of_others: usize = others().map(|(_, held)| held.payload.len()).sum();
+        let what = || format!("all prompts by topic may have {MOST_BYTES} bytes: remove one first");
+        (bytes_of_others + bytes > MOST_BYTES).then(|| Fault::whole(what()))
     }
 
     fn tell(&mut self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> Vec<PromptStep> {
