@@ -48,8 +48,6 @@ def is_calibration(in_package: str) -> bool:
 
 def held_out() -> set[str]:
     """Package paths that the bundled recording shows."""
-    if not HELD_OUT.exists():
-        return set()
     lines = (line.split("#")[0].split() for line in HELD_OUT.read_text().splitlines())
     return {field for words in lines for field in words if "/" in field}
 
