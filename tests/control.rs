@@ -19,10 +19,9 @@ use perceptd::publish::{BrokerAccess, BrokerAddress, Heard, HeardEmbedding, Subs
 use perceptd::recording::Recording;
 use perceptd::time::now;
 
-use crate::mqtt::{Mosquitto, soon};
+use crate::mqtt::{Mosquitto, script, soon};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
 
 /// IMUs that answer at 115200 baud alone.
 struct Imus {
@@ -112,9 +111,7 @@ impl Rover {
 
     /// Sends commands from Python; what it prints.
     fn commands(&self, arguments: &[&str]) -> String {
-        assert!(Path::new(PYTHON).exists(), "no .venv with tests/requirements.txt (tests/run makes it)");
-        let output = Command::new(PYTHON)
-            .arg(format!("{ROOT}/tests/control/commands.py"))
+        let output = script("tests/control/commands.py")
             .args(["--port", &self.broker.address().port.to_string()])
             .args(["--root", &format!("perceptd/v1/default/{}/", self.name)])
             .args(arguments)
