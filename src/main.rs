@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             perceptd::cli::report(&error);
-            ExitCode::FAILURE
+            perceptd::cli::exit_code(&error)
         }
     }
 }

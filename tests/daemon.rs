@@ -141,8 +141,29 @@ fn five_mistakes_get_five_messages() {
     for what in ["Rover 7", "port", "microfone", "image_hop_sec", "no-such.wav"] {
         assert!(told.contains(what), "{what}: {told}");
     }
-    let run = perceptd(&["run", "--config", file.to_str().unwrap()]);
-    assert_eq!(run.status.code(), Some(64));
+}
+
+#[test]
+fn a_wrong_config_is_a_wrong_command_line_to_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = config(folder.path(), "[robot]\nname = 'Rover 7'\n[pack]\npath = 'ROOT/models/tiny'\n");
+    let absent = folder.path().join("absent.toml");
+    let out = folder.path().join("out.mcap");
+    let commands: [&[&str]; 5] = [
+        &["run"],
+        &["record", "--out", out.to_str().unwrap()],
+        &["replay", "deploy/bundled/meadow.mcap"],
+        &["config", "get"],
+        &["prompt", "list"],
+    ];
+    for command in commands {
+        for (file, what) in [(&wrong, "Rover 7"), (&absent, "cannot read the config")] {
+            let output = perceptd(&[command, &["--config", file.to_str().unwrap()]].concat());
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(told.matches("perceptd: ").count() == 1 && told.contains(what), "{command:?}: {told}");
+            assert_eq!(output.status.code(), Some(64), "{command:?}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, reload};
 
-use crate::config::USUAL_P_FALSE;
+use crate::config::{ConfigError, P_FALSE, USUAL_P_FALSE};
 use crate::daemon;
 use crate::modality::{Modality, is_name};
 use crate::prompts::{Part, PartSource, PromptSettings};
@@ -36,7 +36,8 @@ pub const EXIT_USAGE: u8 = 64;
 
 /// perceptd: one joint space for what a robot sees, hears and feels.
 ///
-/// Reads camera, microphone, thermal camera and IMU, embeds every window, and publishes embeddings and audio-prompted detection events over MQTT.
+/// Reads cameras, microphones, thermal arrays and IMUs, embeds every window, and publishes over MQTT the embeddings, and events for what it is told to
+/// look for by a sound, words or a picture.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
@@ -105,7 +106,7 @@ enum Command {
         #[arg(long, required = true)]
         prompt: Vec<PartSource>,
         /// Wanted probability that a picture without the object fires.
-        #[arg(long, default_value_t = 0.05)]
+        #[arg(long, default_value_t = USUAL_P_FALSE, value_parser = parse_p_false)]
         p_false: f64,
         #[command(flatten)]
         pack: Pack,
@@ -214,6 +215,16 @@ fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
         .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
 }
 
+/// What perceptd exits with after an error: [`EXIT_USAGE`] for a config that cannot be read or is wrong, else 1.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(ConfigError::Read { .. } | ConfigError::Wrong { .. }) => ExitCode::from(EXIT_USAGE),
+        // Whether a secret can be read depends on who runs perceptd.
+        Some(ConfigError::Secret { .. }) | None => ExitCode::FAILURE,
+    }
+}
+
 /// Prints an error and its causes on stderr.
 pub fn report(error: &anyhow::Error) {
     // Nothing is left to tell when stderr is gone.
@@ -286,6 +297,18 @@ fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptS
     })
 }
 
+/// A wanted probability of a false alarm, as the config takes it.
+fn parse_p_false(argument: &str) -> Result<f64, String> {
+    match argument.parse() {
+        Ok(p_false) if P_FALSE.contains(&p_false) => Ok(p_false),
+        _ => Err(format!(
+            "`{argument}` is no such probability: say a number from {} to {}",
+            P_FALSE.start(),
+            P_FALSE.end()
+        )),
+    }
+}
+
 /// A length of time such as `20s`, `500ms` or `2m`.
 fn parse_duration(argument: &str) -> Result<Duration, String> {
     let digits = argument.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(argument.len());
@@ -322,6 +345,30 @@ mod tests {
         assert_eq!(of(&["audio:a/dog.ogg", "text:dog", "image:dog.png", "text:cat"]), ["dog", "dog-2", "dog-3", "cat"]);
         let long = format!("text:{}", "a".repeat(40));
         assert_eq!(of(&[&long, &long]), ["a".repeat(32), format!("{}-2", "a".repeat(28))]);
+    }
+
+    #[test]
+    fn probabilities_of_a_false_alarm_are_those_of_the_config() {
+        let commands: [&[&str]; 3] = [
+            &["detect", "a.png", "--prompt", "text:dog"],
+            &["replay", "a.mcap", "--prompt", "text:dog"],
+            &["prompt", "add", "dog", "text:dog"],
+        ];
+        for command in commands {
+            let with = |p_false: &str| {
+                let wanted = format!("--p-false={p_false}");
+                let line = [&["perceptd"], command, &[&wanted]].concat();
+                Cli::try_parse_from(line).map_err(|mistake| mistake.to_string())
+            };
+            assert!(with("0.000001").is_ok() && with("0.5").is_ok(), "{command:?}");
+            for bad in ["2", "0", "-0.1", "0.6", "NaN", "often"] {
+                let told = with(bad).unwrap_err();
+                assert!(
+                    told.contains(&format!("`{bad}` is no such probability: say a number from 0.000001 to 0.5")),
+                    "{told}"
+                );
+            }
+        }
     }
 
     #[test]

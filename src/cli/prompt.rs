@@ -29,7 +29,7 @@ pub(super) enum PromptCommand {
         #[arg(long = "in", value_name = "SENSES", value_delimiter = ',')]
         senses: Vec<Modality>,
         /// Wanted probability of a false alarm per window.
-        #[arg(long, value_parser = parse_p_false)]
+        #[arg(long, value_parser = super::parse_p_false)]
         p_false: Option<f64>,
         #[command(flatten)]
         robots: Robots,
@@ -65,14 +65,6 @@ impl PromptCommand {
             }
             _ => None,
         }
-    }
-}
-
-/// A probability of a false alarm that a robot takes; 0 would stand for the usual one.
-fn parse_p_false(argument: &str) -> Result<f64, String> {
-    match argument.parse() {
-        Ok(p_false) if (0.000_001..=0.5).contains(&p_false) => Ok(p_false),
-        _ => Err(format!("`{argument}` is no such probability: say a number from 0.000001 to 0.5")),
     }
 }
 
@@ -209,9 +201,6 @@ mod tests {
         assert!(mistake.contains("nothing is said of the prompt `dog`"), "{mistake}");
         for said in [&["text:a dog"][..], &["--negative", "text:rain"], &["--in", "audio"], &["--p-false", "0.1"]] {
             assert_eq!(line(said).unwrap().command.mistake(), None, "{said:?}");
-        }
-        for p_false in ["0", "-0.1", "0.6", "NaN", "often"] {
-            assert!(line(&[&format!("--p-false={p_false}")]).is_err(), "{p_false}");
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{EXIT_USAGE, report};
 use crate::config::Settings;
 use crate::daemon::{self, Recorded};
 use crate::modality::SensorId;
@@ -40,13 +39,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         writeln!(out, "{}", from_parts(dir, &arguments.out)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = match Settings::open(&arguments.config) {
-        Ok(settings) => settings,
-        Err(error) => {
-            report(&error.into());
-            return Ok(ExitCode::from(EXIT_USAGE));
-        }
-    };
+    let settings = Settings::open(&arguments.config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let recorded = daemon::record(&settings, &arguments.out, arguments.duration, &stop)?;
     writeln!(out, "{}: {}", arguments.out.display(), told(&recorded))?;

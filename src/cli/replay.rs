@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     )]
     senses: Vec<Modality>,
     /// Wanted probability of a false alarm per window, of these prompts.
-    #[arg(long, value_name = "P", requires = "prompt")]
+    #[arg(long, value_name = "P", requires = "prompt", value_parser = super::parse_p_false)]
     p_false: Option<f64>,
     /// A topic of another program's recording that is a sensor, such as `front=/camera/image_raw` or `heat=/lepton/image_raw:thermal`; instead
     /// of the config's. May be given several times.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{EXIT_USAGE, report, start_logging};
+use super::start_logging;
 use crate::config::{ConfigFile, LogLevel};
 use crate::daemon::{self, Remote};
 
@@ -14,13 +14,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Runs until a signal, or the end of a recording; `log` wins over the config's level.
 pub(super) fn run(config: &Path, log: Option<&str>) -> anyhow::Result<ExitCode> {
-    let (file, settings) = match ConfigFile::open(config) {
-        Ok(opened) => opened,
-        Err(error) => {
-            report(&error.into());
-            return Ok(ExitCode::from(EXIT_USAGE));
-        }
-    };
+    let (file, settings) = ConfigFile::open(config)?;
     let level = start_logging(log.unwrap_or_else(|| settings.log.name()))?;
     let is_fixed = log.is_some();
     let set_log = Box::new(move |wanted: LogLevel| match is_fixed {

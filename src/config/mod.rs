@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use overlay::{MAX_CHANGE_BYTES, MAX_CHANGE_DEPTH, Overlay};
 pub use problem::Problem;
-pub use prompts::{USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
+pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
 pub use remote::{ConfigFile, NOT_SHOWN, REMOTE_KEYS, is_remote_key};
 pub use settings::{
     HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,

@@ -1,6 +1,7 @@
 //! What to look for, as the file says it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::modality::Modality;
@@ -17,6 +18,9 @@ pub const USUAL_SENSES: [Modality; 2] = [Modality::Image, Modality::Audio];
 /// Wanted probability of a false alarm per window when a prompt does not say.
 pub const USUAL_P_FALSE: f64 = 0.05;
 
+/// Such probabilities as can be asked for; 0 in a message stands for the usual one.
+pub const P_FALSE: RangeInclusive<f64> = 1e-6..=0.5;
+
 /// Second levels of event topics that mean something else: `event/live/<microphone>`, `event/novel/<sensor>`.
 const RESERVED: [&str; 2] = ["live", "novel"];
 
@@ -32,7 +36,7 @@ pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, served: &Option<Vec
         let parts = parts(&mut section, folder);
         let negatives = negatives(&mut section, folder);
         let modalities = senses(&mut section, served.as_deref());
-        let p_false = section.number("p_false", 1e-6..=0.5).unwrap_or(USUAL_P_FALSE);
+        let p_false = section.number("p_false", P_FALSE).unwrap_or(USUAL_P_FALSE);
         prompts.push(PromptSettings { id: id.into(), parts, negatives, modalities, p_false });
     }
     prompts
@@ -150,8 +154,9 @@ pub fn prompt_problems(prompt: &PromptSettings, settings: &Settings) -> Vec<Prob
             format!("expected a number from 0.001 to 1000, found {}", part.weight),
         );
     }
-    if !(1e-6..=0.5).contains(&prompt.p_false) {
-        wrong("p_false", format!("expected a number from 0.000001 to 0.5, found {}", prompt.p_false));
+    if !P_FALSE.contains(&prompt.p_false) {
+        let (low, high) = P_FALSE.into_inner();
+        wrong("p_false", format!("expected a number from {low} to {high}, found {}", prompt.p_false));
     }
     if prompt.modalities.contains(&Modality::Text) {
         wrong("senses", "no sensor reads text".to_owned());
