@@ -7,6 +7,8 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::ClockId;
+
 /// Nanoseconds in a second.
 pub const NANOS_PER_SEC: i64 = 1_000_000_000;
 
@@ -124,22 +126,24 @@ impl Timeline {
 /// The reference clock's present reading.
 #[must_use]
 pub fn now() -> MonoTime {
-    nanos_of(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+    read(ClockId::Monotonic)
 }
 
 /// CPU time that this process has used, in nanoseconds.
 #[must_use]
 pub fn process_cpu_nanos() -> i64 {
-    nanos_of(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime)).nanos()
+    read(ClockId::ProcessCPUTime).nanos()
 }
 
 /// The wall clock in nanoseconds since 1970.
 #[must_use]
 pub fn unix_now_nanos() -> i64 {
-    nanos_of(rustix::time::clock_gettime(rustix::time::ClockId::Realtime)).nanos()
+    read(ClockId::Realtime).nanos()
 }
 
-fn nanos_of(spec: rustix::time::Timespec) -> MonoTime {
+#[expect(clippy::disallowed_methods, reason = "the one place that reads clocks")]
+fn read(clock: ClockId) -> MonoTime {
+    let spec = rustix::time::clock_gettime(clock);
     MonoTime(spec.tv_sec.saturating_mul(NANOS_PER_SEC).saturating_add(spec.tv_nsec))
 }
 
