@@ -354,7 +354,7 @@ async fn commands_and_generations_keep_their_rules() {
         assert!(state == refused && what.contains(why), "{name}: {what}");
     }
     assert_eq!(out["elsewhere"].as_array().unwrap().len(), 0, "answers stay below the robot's own reply topic");
-    assert_eq!(out["unanswered"].as_array().unwrap().len(), 0, "{out}");
+    assert_eq!(out["answered_elsewhere"].as_array().unwrap().len(), 0, "{out}");
     let sensors: Vec<&str> = out["snapshot"].as_array().unwrap().iter().filter_map(|s| s["sensor"].as_str()).collect();
     assert_eq!(sensors, ["a", "b"]);
     assert_eq!(out["snapshot"][0]["scores"][0], "knock");

@@ -121,9 +121,7 @@ def of_pack(folder, pictures: dict) -> dict[str, np.ndarray]:
         out[f"published.{modality}"] = e.publish(modality, e.grey_raw(reading, modality))
     for name, samples in sounds().items():
         out[f"published.audio.{name}"] = e.sound(samples.astype(np.float32) / np.float32(32768)).astype(np.float32)
-    section = manifest["imu"]
-    if section["rate_hz"] * section["window_secs"] == len(motion()):
-        out["published.imu"] = e.publish("imu", e.imu_raw(motion().T))
+    out["published.imu"] = e.publish("imu", e.imu_raw(motion().T))
     for i, line in enumerate(TEXTS):
         fed = e.text.tokens(line)
         out[f"input_ids.{i}"], out[f"published.text.{i}"] = fed["input_ids"][0], e.texts([line])[0]
@@ -134,9 +132,8 @@ def of_front_end() -> dict[str, np.ndarray]:
     """What does not depend on a pack: log-mel in f64 of the first clip, and the grey pictures."""
     out = {}
     for name, samples in sounds().items():
-        clips = logmel.clips(samples.astype(np.float32) / np.float32(32768))
-        out[f"log_mel.{name}"] = logmel.log_mel(clips[0])[0, 0]
-        out[f"clips.{name}"] = np.array([len(clips)], np.int64)
+        first = logmel.clips(samples.astype(np.float32) / np.float32(32768))[0]
+        out[f"log_mel.{name}"] = logmel.log_mel(first)[0, 0]
     for modality, reading in readings().items():
         section = {"low_percentile": 1.0, "high_percentile": 99.0, "inverted": modality == "depth"}
         out[f"grey_pixels.{modality}"] = np.asarray(encoders.grey(reading, section))[..., 0]
@@ -162,7 +159,6 @@ Written by `models/recipe/golden.py` (and `detector.py`); do not edit. The input
 | tensor | what |
 |---|---|
 | `log_mel.<wav>` f64 [128, 204] | normalised model input of the sound's first clip, computed in f64 |
-| `clips.<wav>` i64 [1] | how many clips the sound is cut into (quiet ones left out) |
 | `grey_pixels.thermal`, `grey_pixels.depth` u8 [rows, cols] | after the percentiles |
 | `<pack>.embed_pixels.<png>`, `<pack>.map_pixels.<png>` u8 [height, width, 3] | resized pixels, Pillow BICUBIC |
 | `<pack>.published.image.<png>`, `….audio.<wav>`, `….text.<line>`, `….thermal`, `….depth`, `….imu` f32 [dim] | published vectors, by onnxruntime |

@@ -10,7 +10,7 @@ import numpy as np
 ORDER = ("image", "thermal", "depth", "audio", "imu", "text")
 
 
-def image_section(embed_size, map_size, mean, std, patches=True) -> dict:
+def image_section(embed_size, map_size, mean, std) -> dict:
     return {
         "file": "image.onnx", "input": "image", "embedding": "embedding", "patches": "patches",
         "embed_size": list(embed_size), "map_size": list(map_size), "mean": list(mean), "std": list(std),

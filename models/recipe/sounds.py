@@ -315,14 +315,6 @@ def cross_source_split() -> tuple[dict[str, list[Recording]], dict[str, list[Rec
     return train, test
 
 
-def digest() -> str:
-    """Changes when any recording, class or split changes."""
-    everything = [f"{name} {names} {r.sha256}" for name, (names, _) in CLASSES.items() for r in recordings()[name]]
-    for half in background():
-        everything += [r.sha256 for r in half] + ["-"]
-    return hashlib.sha256("\n".join(everything).encode()).hexdigest()
-
-
 if __name__ == "__main__":
     train, test = cross_source_split()
     for name, sources in by_source().items():

@@ -124,7 +124,7 @@ class Trunk(torch.nn.Module):
 
 
 def distil_image(teacher, pictures: list) -> Trunk:
-    """`teacher(picture) -> [384]` raw outputs; `pictures` are 96×96 and a student sees random 64×64 crops of them."""
+    """`teacher(picture) -> [384]` raw outputs; a student sees `pictures` at 80×80, in random crops of 64×64."""
     target = torch.from_numpy(project(anchors.unit(np.stack([teacher(p) for p in pictures]))))
     target = torch.nn.functional.normalize(target, dim=1)
     x = torch.from_numpy(np.stack([np.asarray(p.resize((80, 80)), np.float32) for p in pictures]) / 255)

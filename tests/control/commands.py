@@ -74,7 +74,7 @@ class Asker:
         with self.news:
             self.news.wait_for(lambda: len(self.replies.get(command_id, [])) >= count, secs)
             return [
-                {"state": reply.state, "what": reply.what, "result": reply.WhichOneof("result")}
+                {"state": reply.state, "what": reply.what}
                 for reply in self.replies.get(command_id, [])
             ]
 
@@ -151,7 +151,7 @@ def main():
         out["good"] = asker.answers("good")
         reply = asker.replies["good"][0]
         out["snapshot"] = [
-            {"sensor": s.embedding.sensor, "values": len(s.embedding.vector), "scores": [p.prompt for p in s.scores]}
+            {"sensor": s.embedding.sensor, "scores": [p.prompt for p in s.scores]}
             for s in reply.snapshot.sensors
         ]
         asker.send("snapshot", snapshot("good"))
@@ -169,7 +169,7 @@ def main():
         old.expires_at_unix_nanos = time.time_ns() + 20_000_000_000
         old.response_topic, old.correlation_data = f"{args.root}reply/old", b"inside"
         asker.send("snapshot", old, to=None, expiry=None)
-        # No properties at all, so no correlation data in the packet that the callback could compare: perceptd sets it.
+        # The request had no properties: what the callback compares comes from its payload.
         out["old_mqtt"] = asker.answers("old-mqtt")
         asker.send("snapshot", snapshot("foreign"), to="elsewhere/there")
         asker.send("snapshot", snapshot("own-topic"), to="status")
@@ -206,7 +206,7 @@ def main():
         asker.send("snapshot", snapshot("last"))
         asker.answers("last")
         out["elsewhere"] = asker.elsewhere
-        out["unanswered"] = [name for name in ("foreign", "own-topic") if name in asker.replies]
+        out["answered_elsewhere"] = [name for name in ("foreign", "own-topic") if name in asker.replies]
         asker.client.loop_stop()
         asker.client.disconnect()
     print(json.dumps(out))

@@ -1,7 +1,7 @@
 //! A perceptd that only publishes events, for the scripts beside it: the real publisher with its store, and no sensors.
 //!
-//! Prints one JSON line for each event message after the outbox has accepted it (`id revision phase`), and one every second with what
-//! the outbox holds. Ends with the daemon's ordered stop when its input closes; dies like the daemon when it is killed.
+//! Prints one JSON line for each event message after the outbox has accepted it (`id`, `revision`), one every second with what the outbox
+//! holds, and at the end one with what is left there (`undelivered`). Ends with the daemon's ordered stop when its input closes; dies like the daemon when it is killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -86,9 +86,8 @@ fn advance(publisher: &Publisher, event: &mut Event) -> bool {
         _ => Phase::Update,
     };
     publisher.event(event).unwrap();
-    let ended = matches!(event.phase, Phase::End(_));
-    say(&format!(r#"{{"id":"{}","revision":{},"end":{ended}}}"#, event.id.hyphenated(), event.revision));
-    ended
+    say(&format!(r#"{{"id":"{}","revision":{}}}"#, event.id.hyphenated(), event.revision));
+    matches!(event.phase, Phase::End(_))
 }
 
 fn new_event(prompt: &str) -> Event {
@@ -194,5 +193,5 @@ async fn main() {
     drop(stop);
     let farewell = posting.await.unwrap().unwrap();
     say_outbox(&publisher);
-    say(&format!(r#"{{"undelivered":{},"said_stopped":{}}}"#, farewell.undelivered, farewell.said_stopped));
+    say(&format!(r#"{{"undelivered":{}}}"#, farewell.undelivered));
 }
