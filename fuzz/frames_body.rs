@@ -57,5 +57,9 @@ pub(crate) fn frames(bytes: &[u8]) {
         let may_be_nothing =
             matches!(kind % 4, 0 | 2) && !(-39.99..=299.99).contains(&wanted) || kind % 4 == 3 && step == 0.0;
         assert!((f64::from(*value) - wanted).abs() < 0.01 || value.is_nan() && may_be_nothing, "{value} for {wanted}");
+        assert!(
+            value.is_nan() || !matches!(kind % 4, 0 | 2) || (-40.0..=300.0).contains(value),
+            "{value} is no reading"
+        );
     }
 }

@@ -17,8 +17,6 @@ pub fn depth_frame(frame: &[u8], (width_px, height_px): (u32, u32), metres_per_s
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -29,20 +27,6 @@ mod tests {
         for (step, value) in plane.values.iter().enumerate().skip(1) {
             let expected = (step as f64 / 1000.0) as f32;
             assert!((value - expected).abs() <= expected * f32::EPSILON, "{step}: {value} {expected}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_frame_breaks_it(
-            frame in proptest::collection::vec(any::<u8>(), 0..4096), width in 0u32..80, height in 0u32..80,
-        ) {
-            let plane = depth_frame(&frame, (width, height), 0.001);
-            prop_assert_eq!(plane.is_some(), frame.len() >= (width * height * 2) as usize);
-            if let Some(plane) = plane {
-                prop_assert_eq!(plane.values.len(), (width * height) as usize);
-                prop_assert!(plane.values.iter().all(|v| v.is_nan() || (0.001..=65.535).contains(v)));
-            }
         }
     }
 }

@@ -47,6 +47,13 @@ pub fn thermal_frame(
 }
 
 #[cfg(test)]
+use super::depth::depth_frame;
+
+#[cfg(test)]
+#[path = "../../../fuzz/frames_body.rs"]
+mod body;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -110,23 +117,14 @@ mod tests {
     }
 
     proptest! {
+        /// The body of the fuzzing target: any frame of any layout and size, of depth cameras too.
         #[test]
-        fn no_frame_breaks_it(
-            frame in proptest::collection::vec(any::<u8>(), 0..4096),
-            width in 0u32..80, height in 0u32..80, extra in 0u32..8, doubled: bool,
+        fn any_frame_is_whole_and_right_or_nothing(
+            kind in 0u8..4, beside in 0u8..8, width in 0u16..80, height in 0u16..80, frame in proptest::collection::vec(any::<u8>(), 0..8192),
         ) {
-            let layout = if doubled {
-                ThermalLayout::DoubleHeight { marker_rows: extra }
-            } else {
-                ThermalLayout::Y16 { telemetry_rows: extra, kelvin_per_step: Some(0.01) }
-            };
-            let plane = thermal_frame(&frame, layout, (width, height), [-40.0, 300.0]);
-            let whole = rows_of_frame(layout, height) as usize * width as usize * 2;
-            prop_assert!(plane.is_some() || frame.len() < whole);
-            if let Some(plane) = plane {
-                prop_assert_eq!(plane.values.len(), (width * height) as usize);
-                prop_assert!(plane.values.iter().all(|v| v.is_nan() || (-40.0..=300.0).contains(v)));
-            }
+            body::frames(&body::example());
+            let ([w0, w1], [h0, h1]) = (width.to_le_bytes(), height.to_le_bytes());
+            body::frames(&[&[kind, beside, w0, w1, h0, h1][..], &frame].concat());
         }
 
         #[test]

@@ -40,21 +40,29 @@ impl PcmSplitter {
 }
 
 #[cfg(test)]
+#[path = "../../../fuzz/pcm_body.rs"]
+mod body;
+
+#[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn one_channel_is_taken_wherever_the_bytes_are_cut() {
+    fn integers_and_floats_reach_from_minus_one_to_one() {
         let stereo: Vec<u8> = [0i16, 16_384, 0, -32_768, 0, 8192].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(PcmSplitter::new(PcmEncoding::S16Le, 2, 1).push(&stereo), [0.5, -1.0, 0.25]);
         let floats: Vec<u8> = [0.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        for cut in 0..=stereo.len() {
-            let mut splitter = PcmSplitter::new(PcmEncoding::S16Le, 2, 1);
-            let values = [splitter.push(&stereo[..cut]), splitter.push(&stereo[cut..])].concat();
-            assert_eq!(values, [0.5, -1.0, 0.25], "{cut}");
-        }
-        for cut in 0..=floats.len() {
-            let mut splitter = PcmSplitter::new(PcmEncoding::F32Le, 1, 0);
-            assert_eq!([splitter.push(&floats[..cut]), splitter.push(&floats[cut..])].concat(), [0.5, -2.0], "{cut}");
+        assert_eq!(PcmSplitter::new(PcmEncoding::F32Le, 1, 0).push(&floats), [0.5, -2.0]);
+    }
+
+    proptest! {
+        /// The body of the fuzzing target: any encoding and channels, cut anywhere.
+        #[test]
+        fn one_channel_is_taken_wherever_the_bytes_are_cut(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            body::pcm(&body::example());
+            body::pcm(&bytes);
         }
     }
 }
