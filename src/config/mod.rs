@@ -15,10 +15,10 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-pub use overlay::{MAX_CHANGE_BYTES, MAX_CHANGE_DEPTH, Overlay};
+pub use overlay::Overlay;
 pub use problem::Problem;
 pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
-pub use remote::{ConfigFile, NOT_SHOWN, REMOTE_KEYS, is_remote_key};
+pub use remote::{ConfigFile, NOT_SHOWN, is_remote_key};
 pub use settings::{
     HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,
     TlsFiles, Winner,
@@ -95,8 +95,7 @@ impl Settings {
         if let SourceSettings::Replay(replay) = &mut settings.source {
             replay.recording = recording.into();
         }
-        let (problems, _) = findings.into_parts();
-        if problems.is_empty() { Ok(settings) } else { Err(ConfigError::Wrong { path: path.into(), problems }) }
+        findings.into_result(settings).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
     }
 
     /// Checks a config's text; relative paths in it count from `folder`.
@@ -107,8 +106,7 @@ impl Settings {
         let findings = problem::Findings::default();
         let table = document::parse(text, &findings);
         let settings = resolve::resolve(table, folder, &findings);
-        let (problems, _) = findings.into_parts();
-        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+        findings.into_result(settings)
     }
 }
 

@@ -8,9 +8,9 @@ use super::Problem;
 use super::document::{Node, Value};
 
 /// Largest JSON text of a change: many times every key that a topic may set.
-pub const MAX_CHANGE_BYTES: usize = 65_536;
+const MAX_CHANGE_BYTES: usize = 65_536;
 /// Deepest nesting; the file's own keys are three deep.
-pub const MAX_CHANGE_DEPTH: usize = 8;
+const MAX_CHANGE_DEPTH: usize = 8;
 
 /// Changes over the config file. Each leaf is a new value of a key, or `null`, which takes the key away.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -53,6 +53,12 @@ impl Findings {
         self.asked.borrow_mut().insert(key);
     }
 
+    /// `settings`, or every problem in the order of the file's lines.
+    pub(super) fn into_result<T>(self, settings: T) -> Result<T, Vec<Problem>> {
+        let (problems, _) = self.into_parts();
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
     /// All problems in the order of the file's lines, and the keys that were asked for.
     pub(super) fn into_parts(self) -> (Vec<Problem>, BTreeSet<String>) {
         let mut problems = self.problems.into_inner();

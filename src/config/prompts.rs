@@ -21,7 +21,7 @@ pub const USUAL_P_FALSE: f64 = 0.05;
 /// Such probabilities as can be asked for; 0 in a message stands for the usual one.
 pub const P_FALSE: RangeInclusive<f64> = 1e-6..=0.5;
 
-/// Second levels of event topics that mean something else: `event/live/<microphone>`, `event/novel/<sensor>`.
+/// Second levels of event topics that are kept for what has no prompt, so that no prompt's events come under them.
 const RESERVED: [&str; 2] = ["live", "novel"];
 
 /// `[[prompts]]`.
@@ -43,9 +43,7 @@ pub(super) fn prompts(file: &mut Section<'_>, folder: &Path, served: &Option<Vec
 }
 
 fn prompt_id(section: &mut Section<'_>) -> String {
-    if !section.has("id") {
-        section.missing("id", "a short name, which stands in the topic of its events");
-    }
+    section.require("id", "a short name, which stands in the topic of its events");
     section.checked_text("id", "a short name", usable_id).unwrap_or_default()
 }
 

@@ -10,7 +10,7 @@ use super::{ConfigError, Settings, Winner, resolve};
 
 /// The keys that a topic may change; `*` is any one level. Names, broker, credentials, paths, packs, devices and programs are not among
 /// them: who can publish to the broker must not be able to make perceptd read, run or join anything else.
-pub const REMOTE_KEYS: [&str; 32] = [
+const REMOTE_KEYS: [&str; 32] = [
     "windows.image_hop_secs",
     "windows.audio_hop_secs",
     "windows.thermal_hop_secs",
@@ -156,8 +156,7 @@ impl ConfigFile {
     fn resolved(&self, tree: BTreeMap<String, Node>, findings: Findings) -> Result<Settings, Vec<Problem>> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let settings = resolve::resolve(tree, folder, &findings);
-        let (problems, _) = findings.into_parts();
-        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+        findings.into_result(settings)
     }
 }
 

@@ -31,10 +31,10 @@ pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &F
     let (fleet, robot) = robot(&mut file.section("robot"));
     let pack = pack(&mut file.section("pack"), folder);
     let mut mqtt = file.section("mqtt");
-    let mut publish_without_credentials = publish(&mut mqtt, &fleet, &robot);
+    let tls = tls(&mut mqtt, folder);
+    let mut publish_without_credentials = publish(&mut mqtt, &fleet, &robot, tls.is_some());
     publish_without_credentials.home_assistant = home_assistant(&mut file);
     let login = login(&mut mqtt, folder);
-    let tls = tls(&mut mqtt, folder);
     drop(mqtt);
     let mut windows = windows(&mut file.section("windows"));
     let (source, sensors_off) = source(&mut file, folder, &mut windows);
@@ -75,9 +75,7 @@ pub(super) fn topic_name(name: &str) -> Result<(), String> {
 /// Names of the fleet and of the robot.
 fn robot(section: &mut Section<'_>) -> (String, String) {
     let fleet = section.checked_text("fleet", "the fleet's name", topic_name).unwrap_or_else(|| "default".to_owned());
-    if !section.has("name") {
-        section.missing("name", "the robot's name, unique in its fleet");
-    }
+    section.require("name", "the robot's name, unique in its fleet");
     (fleet, section.checked_text("name", "the robot's name", topic_name).unwrap_or_default())
 }
 
@@ -92,10 +90,8 @@ fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
     path
 }
 
-fn publish(section: &mut Section<'_>, fleet: &str, robot: &str) -> PublishSettings {
+fn publish(section: &mut Section<'_>, fleet: &str, robot: &str, has_tls: bool) -> PublishSettings {
     let host = section.checked_text("host", "the broker's host name or address", host_name);
-    let has_files = ["ca_file", "client_cert_file", "client_key_file"].iter().any(|key| section.has(key));
-    let has_tls = section.says("tls").unwrap_or(has_files);
     let websocket_path = section.checked_text("websocket_path", "the path of the broker's WebSocket", url_path);
     let usual_port = match (websocket_path.is_some(), has_tls) {
         (false, false) => 1883,

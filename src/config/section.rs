@@ -45,6 +45,13 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Something must stand under `key`, which stays there.
+    pub(super) fn require(&self, key: &str, hint: &str) {
+        if !self.has(key) {
+            self.missing(key, hint);
+        }
+    }
+
     /// The keys that were not asked for are no problems: what they belong to is not known.
     pub(super) fn forget_rest(&mut self) {
         self.rest.clear();
@@ -53,14 +60,6 @@ impl<'a> Section<'a> {
     /// Whether something stands under `key`, which stays there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.rest.contains_key(key)
-    }
-
-    /// The `true` or `false` under `key`, which stays there.
-    pub(super) fn says(&self, key: &str) -> Option<bool> {
-        match self.rest.get(key)?.value {
-            Value::Flag(flag) => Some(flag),
-            _ => None,
-        }
     }
 
     /// What stands under `key`.
@@ -85,12 +84,8 @@ impl<'a> Section<'a> {
 
     /// A text without which nothing goes.
     pub(super) fn required_text(&mut self, key: &'static str, expected: &str) -> Option<(String, Option<u32>)> {
-        let missing = !self.has(key);
-        let text = self.text(key, expected);
-        if missing {
-            self.missing(key, expected);
-        }
-        text
+        self.require(key, expected);
+        self.text(key, expected)
     }
 
     /// A text that passes `check`, which says what is wrong with it.

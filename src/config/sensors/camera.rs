@@ -8,7 +8,7 @@ use crate::sensors::{
 const FOURCCS: [&str; 5] = ["YUYV", "MJPG", "NV12", "GREY", "Y16"];
 
 /// What a Lepton and an InfiRay between them can tell.
-const USUAL_CELSIUS: [f64; 2] = [-40.0, 600.0];
+pub(super) const USUAL_CELSIUS: [f64; 2] = [-40.0, 600.0];
 
 pub(super) fn v4l(section: &mut Section<'_>) -> Option<CameraDriver> {
     let node = node(section, USUAL_SIZE_PX, USUAL_RATE_HZ);
@@ -30,14 +30,14 @@ pub(super) fn v4l_thermal(section: &mut Section<'_>) -> Option<CameraDriver> {
         let is_radiometric = section.flag("radiometric").unwrap_or(true);
         ThermalLayout::Y16 { telemetry_rows, kelvin_per_step: is_radiometric.then_some(kelvin_per_step) }
     };
-    let valid_celsius = celsius_range(section);
+    let valid_celsius = celsius_range(section, USUAL_CELSIUS);
     Some(CameraDriver::V4lThermal(V4lThermalSettings { node: node?, layout, valid_celsius }))
 }
 
-/// `min_celsius` and `max_celsius`.
-pub(super) fn celsius_range(section: &mut Section<'_>) -> [f32; 2] {
+/// `min_celsius` and `max_celsius`, of what bolometers and thermopiles read.
+pub(super) fn celsius_range(section: &mut Section<'_>, usual: [f64; 2]) -> [f32; 2] {
     let [low, high] = ["min_celsius", "max_celsius"].map(|key| section.number(key, -273.15..=3000.0));
-    let [low, high] = [low.unwrap_or(USUAL_CELSIUS[0]), high.unwrap_or(USUAL_CELSIUS[1])];
+    let [low, high] = [low.unwrap_or(usual[0]), high.unwrap_or(usual[1])];
     if low >= high {
         section.problem(format!("`min_celsius`, {low}, is not below `max_celsius`, {high}"));
     }

@@ -94,9 +94,7 @@ fn is_on_one_device(other: &SensorSettings, driver: &DriverSettings) -> bool {
 }
 
 fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {
-    if !section.has("driver") {
-        section.missing("driver", &format!("one of {}", DRIVERS.join(", ")));
-    }
+    section.require("driver", &format!("one of {}", DRIVERS.join(", ")));
     let Some(driver) = section.word("driver", &DRIVERS) else {
         section.forget_rest();
         return None;
@@ -117,9 +115,7 @@ fn driver(section: &mut Section<'_>, folder: &Path) -> Option<DriverSettings> {
 }
 
 fn replay(section: &mut Section<'_>, folder: &Path) -> ReplaySettings {
-    if !section.has("recording") {
-        section.missing("recording", "an MCAP file");
-    }
+    section.require("recording", "an MCAP file");
     let recording = section.file("recording", folder, "an MCAP file").unwrap_or_default();
     let speed = match section.word_or_number("speed", "max", 0.01..=1000.0) {
         Some(times) => times.map_or(Speed::Max, Speed::Real),

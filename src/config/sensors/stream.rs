@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::camera::{celsius_range, rate_hz};
+use super::camera::{USUAL_CELSIUS, celsius_range, rate_hz};
 use crate::config::section::Section;
 use crate::sensors::{
     CommandOutput, CommandSettings, FolderOrder, FolderSettings, HttpMjpegSettings, HttpUrl, PcmEncoding, RawLayout,
@@ -15,9 +15,7 @@ const USUAL_RATE_HZ: f64 = 5.0;
 const OUTPUTS: [&str; 9] = ["mjpeg", "rgb24", "grey8", "yuyv", "nv12", "y16", "z16", "s16le", "f32le"];
 
 pub(super) fn folder(section: &mut Section<'_>, config_folder: &Path) -> Option<StreamDriver> {
-    if !section.has("path") {
-        section.missing("path", "a folder of JPEG or PNG pictures");
-    }
+    section.require("path", "a folder of JPEG or PNG pictures");
     let folder = section.path("path", config_folder, "a folder of JPEG or PNG pictures");
     let order = match section.word("order", &["name", "time"]) {
         Some("time") => FolderOrder::Time,
@@ -30,9 +28,7 @@ pub(super) fn folder(section: &mut Section<'_>, config_folder: &Path) -> Option<
 
 pub(super) fn http_mjpeg(section: &mut Section<'_>, config_folder: &Path) -> Option<StreamDriver> {
     const EXPECTED: &str = "an address such as http://camera.local:8080/stream";
-    if !section.has("url") {
-        section.missing("url", EXPECTED);
-    }
+    section.require("url", EXPECTED);
     let check = |text: &str| text.parse::<HttpUrl>().map(|_| ()).map_err(|error| error.to_string());
     let url = section.checked_text("url", EXPECTED, check);
     let user = section.text("username", "the camera's user").map(|(user, _)| user);
@@ -50,18 +46,14 @@ pub(super) fn http_mjpeg(section: &mut Section<'_>, config_folder: &Path) -> Opt
 }
 
 pub(super) fn command(section: &mut Section<'_>) -> Option<StreamDriver> {
-    if !section.has("command") {
-        section.missing("command", "a program and its arguments, as a list of texts");
-    }
+    section.require("command", "a program and its arguments, as a list of texts");
     let command = section.texts("command");
     let command = command.map(|texts| texts.into_iter().map(|(text, _)| text).collect::<Vec<_>>());
     let names_none = |command: &Vec<String>| command.first().is_none_or(|program| program.trim().is_empty());
     if command.as_ref().is_some_and(names_none) {
         section.problem("`command` names no program");
     }
-    if !section.has("output") {
-        section.missing("output", &format!("what the program writes, one of {}", OUTPUTS.join(", ")));
-    }
+    section.require("output", &format!("what the program writes, one of {}", OUTPUTS.join(", ")));
     let Some(output) = section.word("output", &OUTPUTS) else {
         section.forget_rest();
         return None;
@@ -87,9 +79,7 @@ fn pcm(section: &mut Section<'_>, encoding: PcmEncoding) -> CommandOutput {
 
 fn frames(section: &mut Section<'_>, layout: &str) -> Option<CommandOutput> {
     for key in ["width_px", "height_px"] {
-        if !section.has(key) {
-            section.missing(key, "raw frames do not tell their size");
-        }
+        section.require(key, "raw frames do not tell their size");
     }
     let width_px = section.integer("width_px", 2..=8192);
     let height_px = section.integer("height_px", 2..=8192);
@@ -105,7 +95,7 @@ fn frames(section: &mut Section<'_>, layout: &str) -> Option<CommandOutput> {
         "y16" => {
             let kelvin_per_step = Some(section.number("kelvin_per_step", 0.001..=1.0).unwrap_or(0.01));
             let thermal = ThermalLayout::Y16 { telemetry_rows: 0, kelvin_per_step };
-            RawLayout::Thermal(thermal, celsius_range(section))
+            RawLayout::Thermal(thermal, celsius_range(section, USUAL_CELSIUS))
         }
         _ => RawLayout::Depth(section.number("metres_per_step", 0.000_001..=1.0).unwrap_or(0.001)),
     };

@@ -1,13 +1,13 @@
 //! Keys of thermal arrays on serial ports.
 
+use super::camera::celsius_range;
 use super::serial_port::serial_port;
 use crate::config::section::Section;
 use crate::sensors::ThermalArrayDriver;
 use crate::sensors::wire::{ArrayElement, SerialArrayFormat};
 
-/// What bolometers and thermopiles read, in °C; the usual range is the MLX90640's.
-const CELSIUS: std::ops::RangeInclusive<f64> = -273.15..=3000.0;
-const USUAL_CELSIUS: (f64, f64) = (-40.0, 300.0);
+/// The MLX90640's.
+const USUAL_CELSIUS: [f64; 2] = [-40.0, 300.0];
 
 pub(super) fn gy_mcu90640(section: &mut Section<'_>) -> Option<ThermalArrayDriver> {
     serial_port(section).map(ThermalArrayDriver::GyMcu90640)
@@ -25,11 +25,7 @@ pub(super) fn serial_array(section: &mut Section<'_>) -> Option<ThermalArrayDriv
     let celsius_per_unit = section.number("celsius_per_unit", -1000.0..=1000.0).unwrap_or(1.0);
     let celsius_at_zero = section.number("celsius_at_zero", -1000.0..=1000.0).unwrap_or(0.0);
     let trailer_bytes = section.integer("trailer_bytes", 0..=4096_u16).unwrap_or(0);
-    let low = section.number("min_celsius", CELSIUS).unwrap_or(USUAL_CELSIUS.0);
-    let high = section.number("max_celsius", CELSIUS).unwrap_or(USUAL_CELSIUS.1);
-    if low >= high {
-        section.problem(format!("`min_celsius` ({low}) must be less than `max_celsius` ({high})"));
-    }
+    let [low, high] = celsius_range(section, USUAL_CELSIUS);
     let header = header.and_then(|(text, line)| {
         let bytes = hex(&text);
         if bytes.is_none() {
@@ -47,7 +43,7 @@ pub(super) fn serial_array(section: &mut Section<'_>) -> Option<ThermalArrayDriv
         celsius_per_unit,
         celsius_at_zero,
         trailer_bytes: trailer_bytes.into(),
-        valid_celsius: low as f32..=high as f32,
+        valid_celsius: low..=high,
     };
     if let Err(why) = format.check() {
         section.problem(why);
@@ -56,9 +52,7 @@ pub(super) fn serial_array(section: &mut Section<'_>) -> Option<ThermalArrayDriv
 }
 
 fn required_side(section: &mut Section<'_>, key: &'static str) -> Option<u32> {
-    if !section.has(key) {
-        section.missing(key, "the pixels of a side of the array");
-    }
+    section.require(key, "the pixels of a side of the array");
     section.integer(key, 1..=1024)
 }
 
