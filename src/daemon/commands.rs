@@ -1,7 +1,6 @@
 //! Commands: done at once, or begun and answered in a later turn; at most so many at once.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::SAMPLES_WAITING;
 use super::perception::{Latest, PerceptionChange};
 use super::sources::Sources;
 use super::threads::WindowChange;
@@ -23,15 +23,13 @@ use crate::sensors::Sample;
 use crate::store::RemoteStore;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
 
-/// The inference thread looks at what it is told at least once a second; who has no answer by then gets none.
+/// The inference thread looks at what it is told after every turn, and once a second when it has none: one that has not answered within
+/// this time is overloaded.
 const SNAPSHOT_WITHIN_NANOS: i64 = 5 * NANOS_PER_SEC;
 /// Widest thumbnail.
 const THUMBNAIL_WIDTH_PX: u32 = 320;
 /// JPEG quality of a thumbnail.
 const THUMBNAIL_QUALITY: u8 = 75;
-
-/// Samples that may wait for the disk: a second and a half of a camera, a microphone and an IMU, so that raw frames cannot fill the memory.
-const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// A recording ends when its samples have so many bytes, before the disk is full.
 const MOST_RECORDED_BYTES: u64 = 1 << 30;
 

@@ -189,11 +189,11 @@ impl Control {
         match asked {
             Asked::Config(wish) => {
                 let (file, winner) = (&self.remote.file, self.settings.remote.winner);
-                let (ground, now) = (&self.ground, &self.settings);
+                let (ground, in_force) = (&self.ground, &self.settings);
                 let candidate = &mut self.candidate;
                 let steps = self.transaction.wish(wish, |changes| {
                     let settings = file.settings_with(changes, winner).map_err(faults)?;
-                    let plan = ground.plan(now, &settings)?;
+                    let plan = ground.plan(in_force, &settings)?;
                     *candidate = Some(Candidate { settings, plan, encoders: None });
                     Ok(())
                 });

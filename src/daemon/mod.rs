@@ -55,7 +55,8 @@ use threads::{Heartbeat, Turn, WindowChange};
 
 pub use control::Remote;
 
-/// Samples that may wait for the windows: several seconds of all sensors.
+/// Samples that may wait, for the windows or the disk: a second and a half of a camera, a microphone and an IMU, so that raw frames cannot
+/// fill the memory.
 const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// Windows and ticks that may wait for the encoders; live, at most one of each sensor does.
 const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
@@ -70,7 +71,7 @@ const SUPERVISE_EVERY: Duration = Duration::from_millis(100);
 /// How long an ordered stop may take before the process ends anyway.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// A named thread; gives why it failed.
+/// A named thread, which is joined with why it failed.
 struct Named {
     name: String,
     handle: JoinHandle<()>,
@@ -107,11 +108,7 @@ pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) 
         .enable_all()
         .build()
         .context("cannot start the runtime for MQTT")?;
-    let signals = {
-        let _inside = runtime.enter();
-        StopSignals::listen().context("cannot listen to signals")?
-    };
-    runtime.spawn(signals.watch(Arc::clone(stop)));
+    StopSignals::watch_on(&runtime, stop)?;
     // What a start may end with that has nothing to do with what topics changed comes before the start counts.
     let publish = settings.publish()?;
     let remote = remote.filter(|_| settings.remote.enabled);

@@ -202,7 +202,7 @@ impl Perception {
         Ok((embedding, evidence))
     }
 
-    /// Sound and motion: the window's own vector against every prompt that is looked for in this sense.
+    /// Every sense but sight: the window's own vector against every prompt that is looked for in this sense.
     fn compare(&self, window: &Window, embedding: &Embedding) -> Vec<Evidence> {
         let modality = window.data.modality();
         let wanted = self.wanted_in(modality);

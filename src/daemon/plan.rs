@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_rate_touches_its_sensor_alone() {
-        let plan = plan("{}", r#"{"sensors":{"mic":{"hop_secs":0.25}}}"#).unwrap();
-        assert_eq!((plan.stop.len(), plan.start.len(), plan.log), (0, 0, None));
-        assert_eq!(plan.cut.iter().map(|cut| cut.sensor.as_str()).collect::<Vec<_>>(), ["mic"]);
-        let offset = super::tests::plan("{}", r#"{"sensors":{"mic":{"sample_rate_hz":48000}}}"#).unwrap();
-        assert_eq!((offset.start.len(), offset.cut.len(), offset.tuning), (1, 0, None));
+        let hop = plan("{}", r#"{"sensors":{"mic":{"hop_secs":0.25}}}"#).unwrap();
+        assert_eq!((hop.stop.len(), hop.start.len(), hop.log), (0, 0, None));
+        assert_eq!(hop.cut.iter().map(|cut| cut.sensor.as_str()).collect::<Vec<_>>(), ["mic"]);
+        let rate = plan("{}", r#"{"sensors":{"mic":{"sample_rate_hz":48000}}}"#).unwrap();
+        assert_eq!((rate.start.len(), rate.cut.len(), rate.tuning), (1, 0, None));
     }
 
     #[test]

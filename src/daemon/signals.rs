@@ -18,7 +18,7 @@ pub(super) struct StopSignals {
 
 impl StopSignals {
     /// Starts to listen; must be called inside a runtime.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    fn listen() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -27,16 +27,22 @@ impl StopSignals {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).thread_name("signals").enable_all().build();
         let runtime = runtime.context("cannot start the runtime for signals")?;
+        Self::watch_on(&runtime, stop)?;
+        Ok(runtime)
+    }
+
+    /// Watches on `runtime`, for as long as that is kept.
+    pub(super) fn watch_on(runtime: &Runtime, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let signals = {
             let _inside = runtime.enter();
             Self::listen().context("cannot listen to signals")?
         };
         runtime.spawn(signals.watch(Arc::clone(stop)));
-        Ok(runtime)
+        Ok(())
     }
 
     /// Sets `stop` at the first signal; never returns.
-    pub(super) async fn watch(mut self, stop: Arc<AtomicBool>) {
+    async fn watch(mut self, stop: Arc<AtomicBool>) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {}

@@ -1,6 +1,6 @@
 //! The way of a config that came by topic: checked, prepared beside the running one, swapped in, watched, kept; or back.
 //!
-//! Pure: what happened goes in, what to do next comes out. The daemon's control thread does it and says how it went.
+//! Pure: what happened goes in, what to do next comes out. The daemon's control does it and says how it went.
 
 use crate::config::Overlay;
 use crate::publish::{ConfigWish, MAX_GENERATION};
