@@ -19,7 +19,7 @@ use perceptd::publish::{BrokerAccess, BrokerAddress, Heard, HeardEmbedding, Subs
 use perceptd::recording::Recording;
 use perceptd::time::now;
 
-use crate::mqtt::{Mosquitto, script, soon};
+use crate::mqtt::{Mosquitto, holds, script};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -155,12 +155,7 @@ impl Rover {
     /// Waits until perceptd, started for the `starts`th time, has connected; what it reports then follows at once.
     async fn connected(&self, starts: usize) {
         let connections = || self.log().matches("connected to the broker").count();
-        soon(async {
-            while connections() < starts {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        })
-        .await;
+        holds(|| connections() >= starts).await;
     }
 }
 
@@ -289,12 +284,7 @@ async fn a_log_level_is_changed_and_no_sensor_notices() {
     let lines = |words: &str| rover.log().lines().filter(|line| line.contains("DEBUG") && line.contains(words)).count();
     assert_eq!(lines(""), 0);
     rover.expect(&["config", "set", "log.level=debug"], 0, &["applied as generation 1"]);
-    soon(async {
-        while lines("embedded sensor=a") == 0 || lines("embedded sensor=b") == 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    holds(|| lines("embedded sensor=a") > 0 && lines("embedded sensor=b") > 0).await;
     rover.expect(&["config", "set", "log.level=info"], 0, &["applied as generation 2"]);
     let (told, seen) = (lines(""), count(&places, "a"));
     until(&places, "a goes on", |places| places["a"].len() >= seen + 3).await;
@@ -461,12 +451,7 @@ async fn a_recording_by_command_outlives_a_kill() {
         let arrivals = recording()?.arrivals();
         Some(arrivals.end.nanos_since(arrivals.start) as f64 / 1e9)
     };
-    soon(async {
-        while length_secs().is_none_or(|secs| secs < 3.0) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    holds(|| length_secs().is_some_and(|secs| secs >= 3.0)).await;
     // A flush comes each second, wherever in it the kill falls.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let killed_at = now();
@@ -531,15 +516,8 @@ async fn a_recording_from_mid_run_replays_to_the_live_vectors() {
         }
     });
     // It runs for longer than the longest window, so that what came before the recording could be in the first ones.
-    soon(async {
-        while ["a", "b", "eye", "heat", "mic"]
-            .iter()
-            .any(|sensor| live.lock().unwrap().iter().filter(|heard| heard.sensor == *sensor).count() < 8)
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    let has_heard = |sensor: &str| live.lock().unwrap().iter().filter(|heard| heard.sensor == sensor).count() >= 8;
+    holds(|| ["a", "b", "eye", "heat", "mic"].into_iter().all(has_heard)).await;
     let file = tokio::task::block_in_place(|| rover.commands(&["--record", "9", "--wait"])).trim().to_owned();
 
     let recording = Recording::open(Path::new(&file)).unwrap();

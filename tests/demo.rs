@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use perceptd::geometry::PixelBox;
 use perceptd::media::{CameraFrame, Picture, PixelFormat};
@@ -91,6 +92,12 @@ fn demo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The same of the demo as it comes; where tests share a process, they share it.
+fn as_bundled() -> &'static str {
+    static PRINTED: OnceLock<String> = OnceLock::new();
+    PRINTED.get_or_init(|| demo(&[]))
+}
+
 fn lines(printed: &str) -> Vec<Line> {
     printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -153,9 +160,9 @@ fn muted(mut sample: Sample, _: f64) -> Sample {
 #[test]
 fn every_prompt_is_found_where_it_is_and_nowhere_else() {
     let (truth, begin) = (truth(), begin_secs());
-    let printed = demo(&[]);
+    let printed = as_bundled();
     assert_eq!(printed, demo(&[]), "the same recording gives the same events, to the byte");
-    let lines = lines(&printed);
+    let lines = lines(printed);
     let events = events(&lines);
     let prompted: Vec<&Object> = truth.objects.iter().filter(|object| object.prompt.is_some()).collect();
     for object in &prompted {
@@ -209,7 +216,7 @@ fn overlap(event: &Line, object: &Object, begin: f64) -> f32 {
 fn mirrored_frames_mirror_the_boxes() {
     let folder = tempfile::tempdir().unwrap();
     let flipped = changed(folder.path(), mirrored);
-    let (straight, flipped) = (lines(&demo(&[])), lines(&demo(&["--recording", flipped.to_str().unwrap()])));
+    let (straight, flipped) = (lines(as_bundled()), lines(&demo(&["--recording", flipped.to_str().unwrap()])));
     let boxes = |lines: &[Line]| -> BTreeMap<String, (f64, PixelBox)> {
         let new = lines.iter().filter(|line| line.sensor == "camera" && line.phase == "new");
         new.filter_map(|line| Some((line.prompt.clone(), (line.last_secs(), line.best_box()?)))).collect()

@@ -28,7 +28,7 @@ use log::Log;
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use python::{listen, script};
 use robot::{Ear, Robot, event, sensor};
-pub(crate) use robot::{RawEar, soon};
+pub(crate) use robot::{RawEar, holds, soon};
 
 /// Says one of everything.
 fn say_everything(robot: &Robot) {
@@ -303,13 +303,8 @@ async fn events_outlive_a_broker_that_is_killed() {
     for (id, seen) in &first_seen {
         assert_eq!(seen, &(1..=revisions).collect::<Vec<_>>(), "event {id} ({duplicates} duplicates in all)");
     }
-    soon(async {
-        // One that was heard but not acknowledged may have met a broker without its subscriber; it is offered once more.
-        while robot.publisher.outbox_len() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    // One that was heard but not acknowledged may have met a broker without its subscriber; it is offered once more.
+    holds(|| robot.publisher.outbox_len() == 0).await;
     assert_eq!(robot.stop().await.undelivered, 0);
 }
 
@@ -400,12 +395,7 @@ async fn a_topic_that_the_broker_refuses_is_told_once_and_holds_nothing_up() {
         let heard = ear.next_event().await;
         assert_eq!((heard.prompt.as_str(), heard.id.ends_with(&format!("{:x}", 10 + id))), ("dog", true), "{heard:?}");
     }
-    soon(async {
-        while robot.publisher.outbox_len() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    holds(|| robot.publisher.outbox_len() == 0).await;
     let counts = robot.publisher.outbox_counts();
     assert_eq!((counts.delivered, counts.refused), (3, 3), "offered again for a while, and then given up");
     robot.stop().await;
@@ -432,14 +422,20 @@ async fn a_stop_waits_for_events_but_not_for_ever() {
 async fn a_python_subscriber_understands_it_all() {
     let mosquitto = Mosquitto::start();
     let robot = Robot::start(mosquitto.address(), |_| {});
-    let ear = python::listen(&mosquitto.address(), 4);
-    for index in 0..20 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        robot.say_embedding("front", index);
-        robot.say_joint(index);
-        robot.publisher.event(&event(1, u32::try_from(index).unwrap() + 1, "dog")).unwrap();
+    let topics =
+        ["status", "embedding/front", "joint", "event/dog"].map(|level| format!("perceptd/v1/fleet/robot/{level}"));
+    let ear = python::listen(&mosquitto.address(), &topics);
+    // It does not say when it listens.
+    for index in 0.. {
+        if ear.is_finished() {
+            break;
+        }
+        robot.say_embedding("front", u64::from(index));
+        robot.say_joint(u64::from(index));
+        robot.publisher.event(&event(1, index + 1, "dog")).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let output = soon(ear).await.unwrap();
+    let output = ear.await.unwrap();
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{stderr}");
     let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

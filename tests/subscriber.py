@@ -3,7 +3,7 @@
 
 Generates its protobuf code from proto/ with protoc, in a temporary folder. Each line has `topic`, `message`, `retained`, `qos` and
 `body`; a vector is checked (unit length, dimension and joint space as the birth says) and replaced by `vector_length` unless
---vectors is given. Exits with 1 when a check failed, with 2 when nothing was heard.
+--vectors is given. Exits with 1 when a check failed or a topic of --until was not heard, with 2 when nothing was heard.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 
 import paho.mqtt.client as mqtt
 from google.protobuf.json_format import MessageToDict
@@ -58,9 +58,11 @@ def generated(folder):
 class Ear:
     """Decodes, checks and prints."""
 
-    def __init__(self, classes, show_vectors):
+    def __init__(self, classes, show_vectors, awaited):
         self.classes = classes
         self.show_vectors = show_vectors
+        self.awaited = set(awaited)
+        self.is_done = threading.Event()
         self.space = {}
         self.failures = 0
         self.heard = 0
@@ -91,6 +93,10 @@ class Ear:
         line = {"topic": packet.topic, "message": message.DESCRIPTOR.full_name}
         line |= {"retained": bool(packet.retain), "qos": packet.qos, "body": body}
         print(json.dumps(line), flush=True)
+        if packet.topic in self.awaited:
+            self.awaited.remove(packet.topic)
+            if not self.awaited:
+                self.is_done.set()
 
     def check_vector(self, topic, robot, message):
         length = math.sqrt(sum(value * value for value in message.vector))
@@ -107,20 +113,23 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=1883)
     parser.add_argument("--for", dest="seconds", type=float, default=10.0, help="how long to listen, in seconds")
+    parser.add_argument("--until", nargs="+", metavar="TOPIC", default=[], help="end as soon as each of these has been heard")
     parser.add_argument("--filter", default="perceptd/v1/#", help="topic filter")
     parser.add_argument("--vectors", action="store_true", help="print vectors whole")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        ear = Ear(generated(folder), args.vectors)
+        ear = Ear(generated(folder), args.vectors, args.until)
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         client.on_connect = lambda client, *_: client.subscribe(args.filter, qos=1)
         client.on_message = ear.on_message
         client.connect(args.host, args.port)
         client.loop_start()
-        time.sleep(args.seconds)
+        ear.is_done.wait(args.seconds)
         client.loop_stop()
         client.disconnect()
+    for topic in sorted(ear.awaited):
+        ear.fail(topic, "not heard")
     if ear.failures:
         sys.exit(1)
     if not ear.heard:

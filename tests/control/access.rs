@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Rover;
-use crate::mqtt::{Mosquitto, soon};
+use crate::mqtt::{Mosquitto, holds};
 
 /// Rules of mosquitto's dynamic security: everyone may do everything, but subscribe to commands and say that they are there.
 const RULES: &str = r##"{
@@ -39,12 +39,7 @@ async fn a_refused_subscription_is_named_and_the_others_are_heard() {
         let mut rover = Rover::at_rest("rover", Arc::new(Mosquitto::with(&more)), "");
         rover.edit("[mqtt]\n", &format!("[mqtt]\nversion = '{version}'\n"));
         rover.run();
-        soon(async {
-            while !rover.log().contains("refuses the subscription: perceptd/v1/default/rover/cmd/+ (") {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        })
-        .await;
+        holds(|| rover.log().contains("refuses the subscription: perceptd/v1/default/rover/cmd/+ (")).await;
         rover.expect(&["config", "set", "events.min_on_secs=0.3"], 0, &["applied as generation 1"]);
         rover.expect(&["config", "get"], 0, &["rover: "]);
         let log = rover.log();

@@ -2,10 +2,9 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{ROOT, Rover, assert_whole, count, places, until};
-use crate::mqtt::{Mosquitto, soon};
+use crate::mqtt::{Mosquitto, holds};
 
 /// A rover with the reference pack, whose text encoder is large.
 async fn rover() -> Rover {
@@ -47,12 +46,7 @@ async fn memory_does_not_grow_by_what_words_need() {
     let after = peak_mb(&rover);
     // The encoder of words alone takes more than 60 MB of whoever loads it.
     assert!(after < before + 25, "{before} MB before, {after} MB at most");
-    soon(async {
-        while !children(rover.pid()).is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    holds(|| children(rover.pid()).is_empty()).await;
     let seen = count(&places, "a");
     until(&places, "a goes on", |places| places["a"].len() >= seen + 5).await;
     assert_whole(&places.lock().unwrap()["a"]);

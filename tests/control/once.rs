@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Rover, assert_whole, count, places, until};
-use crate::mqtt::{Gate, Mosquitto, RawEar, soon};
+use crate::mqtt::{Gate, Mosquitto, RawEar, holds};
 
 const ROOT: &str = "perceptd/v1/default/rover/";
 
@@ -59,12 +59,7 @@ async fn poison_that_the_broker_keeps_is_told_once_and_hinders_nothing() {
         rover.connected(connections).await;
     }
     // One that came again is told once, too, until ten seconds later a line counts the rest.
-    soon(async {
-        while told("came again") == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    holds(|| told("came again") > 0).await;
     // Refused at the same moment, the second may be in a line that counts the rest.
     assert!((1..=2).contains(&told("reason=\"malformed\"")), "{}", rover.log());
     // Ten seconds may have ended meanwhile.

@@ -3,12 +3,11 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use perceptd::events::{EndReason, Phase};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::robot::{Robot, event, soon};
+use super::robot::{Robot, event, holds, soon};
 use super::{Mosquitto, python};
 
 /// A program whose lines are heard as they come.
@@ -89,12 +88,7 @@ async fn the_shell_example_prints_protobuf_as_text() {
         text += &(example.next().await + "\n");
     }
     assert!(text.contains("boot_id: \"boot-1\"") && text.contains("phase: PHASE_NEW"), "{text}");
-    soon(async {
-        while robot.publisher.outbox_len() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    holds(|| robot.publisher.outbox_len() == 0).await;
     robot.stop().await;
 }
 

@@ -20,11 +20,12 @@ pub(crate) fn script(path: &str) -> Command {
     command
 }
 
-/// Starts the subscriber; the lines that it printed come when it ends after `secs`.
-pub(crate) fn listen(broker: &BrokerAddress, secs: u32) -> JoinHandle<std::process::Output> {
+/// Starts the subscriber; the lines that it printed come when it has heard each of these topics, or has waited for long.
+pub(crate) fn listen(broker: &BrokerAddress, topics: &[String]) -> JoinHandle<std::process::Output> {
     let mut command = script("tests/subscriber.py");
     command
-        .args(["--port", &broker.port.to_string(), "--for", &secs.to_string()])
+        .args(["--port", &broker.port.to_string(), "--for", "30", "--until"])
+        .args(topics)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     tokio::task::spawn_blocking(move || command.output().unwrap())

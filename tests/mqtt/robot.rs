@@ -28,6 +28,16 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it took too long")
 }
 
+/// Waits until it holds.
+pub(crate) async fn holds(mut condition: impl FnMut() -> bool) {
+    soon(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 pub(crate) fn sensor(name: &str) -> SensorId {
     SensorId::new(name).unwrap()
 }

@@ -9,7 +9,7 @@ use perceptd::publish::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, P
 use super::gate::Gate;
 use super::log::Log;
 use super::mosquitto::{Mosquitto, free_port};
-use super::robot::{Ear, Robot, event, soon};
+use super::robot::{Ear, Robot, event, holds};
 
 /// Certificates made by openssl: a CA, what it signed, and a stranger.
 struct Authority {
@@ -81,12 +81,7 @@ fn password_file(folder: &Path) -> String {
 async fn connects(gate: &Gate, change: impl FnOnce(&mut PublishSettings)) -> bool {
     let robot = Robot::start(gate.address(), change);
     let publisher = robot.publisher.clone();
-    soon(async {
-        while gate.openings().len() < 3 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    holds(|| gate.openings().len() >= 3).await;
     let connected =
         tokio::task::spawn_blocking(move || publisher.wait_until_connected(Duration::from_millis(1))).await.unwrap();
     robot.stop().await;

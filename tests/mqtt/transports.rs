@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::log::Log;
 use super::mosquitto::{Mosquitto, free_port};
-use super::robot::{Ear, Robot, event, soon};
+use super::robot::{Ear, Robot, event, holds, soon};
 
 const VERSIONS: [MqttVersion; 2] = [MqttVersion::V5, MqttVersion::V311];
 
@@ -179,12 +179,7 @@ async fn mqtt_5_that_was_asked_for_is_all_that_is_spoken() {
     let old = OldBroker::start(mosquitto.address(), Refusal::Code0x84).await;
     let log = Log::listen();
     let robot = Robot::start(old.address.clone(), |settings| settings.broker.version = Some(MqttVersion::V5));
-    soon(async {
-        while old.levels().len() < 3 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    holds(|| old.levels().len() >= 3).await;
     robot.stop().await;
     assert!(old.levels().iter().all(|level| *level == 5), "{:?}", old.levels());
     let lines = log.lines_about(&old.address);
