@@ -30,13 +30,15 @@ struct Track {
 #[derive(Debug)]
 enum State {
     Idle { not_before: MonoTime },
-    Candidate { onset: MonoTime, since: MonoTime },
-    Active(Box<Active>),
+    Candidate(Box<Episode>),
+    Active(Box<Episode>),
 }
 
+/// What may become an event, and then is one. A candidate gathers what `new` will say.
 #[derive(Debug)]
-struct Active {
+struct Episode {
     event: Event,
+    /// End of the first firing window.
     since: MonoTime,
     quiet_since: Option<MonoTime>,
     told_at: MonoTime,
@@ -132,25 +134,29 @@ impl Track {
     fn step(&mut self, evidence: &Evidence, settings: &Settings, ids: &mut IdSource) -> Option<Event> {
         let (enter, at) = (evidence.score.threshold, evidence.span.end);
         let median = self.median(settings.median_windows);
+        let is_over = self.recent.iter().all(|score| *score < enter);
         match &mut self.state {
-            State::Idle { not_before } if evidence.score.fires() && at >= *not_before => {
-                self.state = State::Candidate { onset: evidence.span.start, since: at };
-            }
-            State::Candidate { .. } if self.recent.iter().all(|score| *score < enter) => {
-                self.state = State::Idle { not_before: FOREVER_AGO };
-            }
             State::Active(_) => return self.step_active(evidence, median, settings),
-            _ => {}
+            State::Candidate(_) if is_over => self.state = State::Idle { not_before: FOREVER_AGO },
+            State::Candidate(candidate) => candidate.take(evidence, settings.exit_threshold(enter)),
+            State::Idle { not_before } if evidence.score.fires() && at >= *not_before => {
+                self.state = State::Candidate(Box::new(Episode::begin(evidence)));
+            }
+            State::Idle { .. } => {}
         }
-        match self.state {
-            State::Candidate { onset, since } if median >= enter && secs_between(since, at) >= settings.min_on_secs => {
-                let id = ids.id(&evidence.prompt, &evidence.sensor, onset);
-                let active = Active::open(evidence, id, onset, since);
-                let event = active.event.clone();
-                self.state = State::Active(Box::new(active));
+        match std::mem::replace(&mut self.state, State::Idle { not_before: FOREVER_AGO }) {
+            State::Candidate(mut episode)
+                if median >= enter && secs_between(episode.since, at) >= settings.min_on_secs =>
+            {
+                let id = ids.id(&evidence.prompt, &evidence.sensor, episode.event.onset);
+                let event = episode.open(id, at);
+                self.state = State::Active(episode);
                 Some(event)
             }
-            _ => None,
+            goes_on => {
+                self.state = goes_on;
+                None
+            }
         }
     }
 
@@ -179,7 +185,7 @@ impl Track {
                 self.state = State::Idle { not_before };
                 None
             }
-            State::Candidate { .. } => None,
+            State::Candidate(_) => None,
         }
     }
 
@@ -192,24 +198,29 @@ impl Track {
     }
 }
 
-impl Active {
-    fn open(evidence: &Evidence, id: uuid::Uuid, onset: MonoTime, since: MonoTime) -> Self {
+impl Episode {
+    fn begin(evidence: &Evidence) -> Self {
         let event = Event {
-            id,
-            revision: 1,
+            id: uuid::Uuid::nil(),
+            revision: 0,
             phase: Phase::New,
             prompt: evidence.prompt.clone(),
             sensor: evidence.sensor.clone(),
             modality: evidence.modality,
-            onset,
+            onset: evidence.span.start,
             last_support: evidence.span.end,
             score: evidence.score,
             best: evidence.score,
             boxes: evidence.boxes.clone(),
             frame_size_px: evidence.frame_size_px,
         };
-        let told_box = first_box(&event);
-        Self { event, since, quiet_since: None, told_at: evidence.span.end, told_box }
+        let since = evidence.span.end;
+        Self { event, since, quiet_since: None, told_at: since, told_box: None }
+    }
+
+    fn open(&mut self, id: uuid::Uuid, at: MonoTime) -> Event {
+        self.event.id = id;
+        self.tell(Phase::New, at)
     }
 
     /// The window's evidence into the event's state.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::time::Timeline;
 
@@ -162,5 +164,34 @@ fn windows_that_come_twice_or_late_change_nothing() {
         let told = once.push(&evidence);
         assert_eq!(twice.push(&evidence), told);
         assert!(twice.push(&evidence).is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn new_says_what_its_windows_said(
+        windows in proptest::collection::vec((0.0f32..1.0, any::<bool>()), 1..60),
+        median_windows in prop_oneof![Just(1usize), Just(3), Just(5)],
+        min_on_secs in 0.0f64..1.0,
+    ) {
+        let mut episodes = Episodes::new(Settings { median_windows, min_on_secs, ..Settings::default() }, ids());
+        let mut said = Vec::new();
+        for (index, (score, has_boxes)) in (0..).zip(windows) {
+            let mut evidence = evidence(index, score);
+            let x0 = index as f32;
+            evidence.boxes.extend(has_boxes.then_some((PixelBox { x0, y0: 0.0, x1: x0 + 9.0, y1: 9.0 }, score)));
+            said.push(evidence.clone());
+            for event in episodes.push(&evidence).into_iter().filter(|event| event.phase == Phase::New) {
+                let its_own = || said.iter().filter(|evidence| evidence.span.start >= event.onset);
+                let best = its_own().map(|evidence| evidence.score.calibrated).fold(0.0, f32::max);
+                prop_assert!(event.best.fires() && event.best.calibrated == best, "{event:?}");
+                prop_assert_eq!((event.score, event.revision), (evidence.score, 1));
+                let boxes = its_own().rfind(|evidence| !evidence.boxes.is_empty()).map(|evidence| evidence.boxes.clone());
+                prop_assert_eq!(event.boxes, boxes.unwrap_or_default());
+                let exit = Settings::default().exit_threshold(evidence.score.threshold);
+                let support = its_own().rfind(|evidence| evidence.score.calibrated >= exit).unwrap();
+                prop_assert_eq!(event.last_support, support.span.end);
+            }
+        }
     }
 }
