@@ -195,3 +195,23 @@ fn bad_files_get_one_clear_error_each_and_the_others_go_on() {
     let told = String::from_utf8(demo.stderr).unwrap();
     assert!(demo.status.code() == Some(1) && told.contains("broken.mcap"), "{told}");
 }
+
+#[test]
+fn a_recording_that_is_damaged_part_way_is_played_up_to_there_and_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(Path::new(ROOT).join("deploy/bundled/meadow.mcap")).unwrap();
+    let half = whole.len() / 2;
+    let mut flipped = whole.clone();
+    flipped[half] ^= 1;
+    for (name, bytes) in [("flipped.mcap", &flipped[..]), ("cut.mcap", &whole[..half])] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let recording = path.to_str().unwrap();
+        let prompt = "text:dog";
+        let demo = perceptd(&["demo", "--recording", recording, "--speed", "max", "--prompt", prompt]);
+        let (out, told) = (String::from_utf8(demo.stdout).unwrap(), String::from_utf8(demo.stderr).unwrap());
+        assert_eq!(demo.status.code(), Some(1), "{name}: {told}");
+        assert!(told.contains(name) && told.contains("is damaged after"), "{told}");
+        assert!(out.contains("first embedding") && out.contains("status: stopped"), "{name}: {out}");
+    }
+}

@@ -28,6 +28,7 @@ pub use replay::{Output, Replayed, replay};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ use anyhow::{Context as _, bail};
 use crate::config::{ReplaySettings, Settings, SourceSettings};
 use crate::pipe::{Depth, OnDrop, Receiver, Sender, WhenFull, bounded};
 use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
-use crate::recording::{self, Recording};
+use crate::recording::{self, Recording, RecordingError};
 use crate::sensors::Sample;
 use crate::store::RemoteStore;
 use crate::telemetry::{DropReason, Telemetry};
@@ -140,6 +141,8 @@ struct Running<'a> {
     service: Service,
     threads: Vec<Named>,
     sources: Sources,
+    /// Why the replay ended before the recording did.
+    damage: mpsc::Receiver<RecordingError>,
     control: Option<Control>,
     heartbeat: Arc<Heartbeat>,
     publisher: Publisher,
@@ -187,9 +190,12 @@ impl<'a> Running<'a> {
         let windows = senses.windows;
         threads.push(spawn("windows", move || windows.run(&sample_out, &turn_in, &window_changes))?);
         let mut sources = Sources::new(senses.telemetry.clone(), (!replay).then(|| sample_in.clone()));
+        let (tell_damage, damage) = mpsc::sync_channel(1);
         match (&boot.settings.source, senses.recording) {
             (SourceSettings::Replay(replay), Some(recording)) => {
-                threads.push(replay_thread(replay.clone(), recording, publisher.clone(), sample_in, stop)?);
+                let player = Player { settings: replay.clone(), recording, publisher: publisher.clone(), tell_damage };
+                let stop = Arc::clone(stop);
+                threads.push(spawn("replay", move || player.play(sample_in, &stop))?);
             }
             (SourceSettings::Replay(_), None) => bail!("there is no recording to replay"),
             (SourceSettings::Sensors(sensors), _) => {
@@ -220,6 +226,7 @@ impl<'a> Running<'a> {
             service,
             threads,
             sources,
+            damage,
             control,
             heartbeat,
             publisher,
@@ -268,6 +275,7 @@ impl<'a> Running<'a> {
         let ended: anyhow::Result<()> = failed.and(ended.into_iter().collect());
         self.end(ended.is_ok());
         let ended = ended.and(beside.into_iter().try_for_each(Named::join));
+        let ended = ended.and(self.damage.try_recv().map_or(Ok(()), |damage| Err(damage.into())));
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
         match farewell.undelivered {
@@ -326,24 +334,25 @@ fn is_beside(thread: &Named) -> bool {
     thread.name == "prepare"
 }
 
-/// The thread that plays the recording.
-fn replay_thread(
-    replay: ReplaySettings,
+/// Who plays the recording.
+struct Player {
+    settings: ReplaySettings,
     recording: Recording,
     publisher: Publisher,
-    output: Sender<Sample>,
-    stop: &Arc<AtomicBool>,
-) -> anyhow::Result<Named> {
-    let stop = Arc::clone(stop);
-    spawn("replay", move || {
-        if !publisher.wait_until_connected(BROKER_PATIENCE) {
+    tell_damage: mpsc::SyncSender<RecordingError>,
+}
+
+impl Player {
+    fn play(self, output: Sender<Sample>, stop: &AtomicBool) {
+        if !self.publisher.wait_until_connected(BROKER_PATIENCE) {
             tracing::warn!("no broker yet: embeddings are lost until there is one, events wait for it");
         }
-        match recording::replay(&recording, replay.speed, replay.repeat, output, &stop) {
+        match recording::replay(&self.recording, self.settings.speed, self.settings.repeat, output, stop) {
             Ok(_) => tracing::info!("the replay is over"),
-            Err(error) => tracing::error!(%error, "the replay ends here"),
+            // Whoever would be told is gone only when it failed itself.
+            Err(damage) => drop(self.tell_damage.send(damage)),
         }
-    })
+    }
 }
 
 /// A pipe for what a running thread is told.
