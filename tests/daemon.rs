@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use perceptd::publish::{BrokerAccess, Heard, Subscriber, SubscriberSettings};
+use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
 
 use crate::mqtt::{Mosquitto, listen, soon};
 
@@ -73,6 +73,19 @@ async fn a_python_subscriber_receives_every_sense_and_events() {
     ];
     let topics = levels.map(|level| format!("perceptd/v1/test/meadow/{level}"));
     let heard = listen(&broker.address(), &topics).await.unwrap();
+    let filter = "perceptd/v1/test/meadow/health".to_owned();
+    let mut ears = Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter });
+    let is_well = |sensor: &HeardSensor| sensor.state == "ok" && sensor.samples_per_sec > 0.0;
+    let all_well = async {
+        loop {
+            if let Heard::Health(health) = ears.next().await
+                && health.sensors.iter().all(is_well)
+            {
+                return health.sensors.len();
+            }
+        }
+    };
+    assert_eq!(soon(all_well).await, 5, "a recording's sensors deliver");
     let stopped = daemon.stop();
     assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
     assert!(heard.status.success(), "{}", String::from_utf8_lossy(&heard.stderr));
