@@ -170,8 +170,13 @@ impl SensorCounters {
 
     /// Something was dropped.
     pub fn count_drop(&self, reason: DropReason) {
+        self.count_drops(reason, 1);
+    }
+
+    /// So many things were dropped.
+    pub fn count_drops(&self, reason: DropReason, count: u64) {
         if let Some(counter) = self.drops.get(reason.index()) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 

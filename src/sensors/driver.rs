@@ -48,6 +48,7 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
         well_after: WELL_AFTER,
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
         log: LogLimit::default(),
+        next_not_finite: None,
     };
     let progress = Progress::default();
     life.run(|| open(settings, &progress));
@@ -81,6 +82,8 @@ struct Life<'a> {
     well_after: Duration,
     backoff: Backoff,
     log: LogLimit,
+    /// None until the first reading that was not finite; then when the next is logged.
+    next_not_finite: Option<MonoTime>,
 }
 
 /// Why an open device was left.
@@ -118,11 +121,8 @@ impl Life<'_> {
                 return Left::Stop;
             }
             let read = device.next(READ_TIMEOUT);
-            let refused = device.take_refused();
-            for _ in 0..refused {
-                self.counters.count_drop(DropReason::Undecodable);
-            }
-            unread.add(device.take_bytes(), refused, now());
+            let dropped = self.count_dropped(device);
+            unread.add(device.take_bytes(), dropped, now());
             match read {
                 Ok(Some(sample)) => {
                     last = now();
@@ -159,6 +159,19 @@ impl Life<'_> {
                 }
             }
         }
+    }
+
+    /// Counts what never became a sample: what nobody could read, and what held values that are no finite numbers.
+    fn count_dropped(&mut self, device: &mut dyn Sensor) -> (u64, u64) {
+        let dropped @ (refused, not_finite) = (device.take_refused(), device.take_not_finite());
+        self.counters.count_drops(DropReason::Undecodable, refused);
+        self.counters.count_drops(DropReason::NotFinite, not_finite);
+        if not_finite > 0 && self.next_not_finite.is_none_or(|next| now() >= next) {
+            self.next_not_finite = Some(now() + LOG_PERIOD);
+            let sensor = &self.settings.id;
+            tracing::warn!(%sensor, "readings with values that are no finite numbers are dropped (counted in `health`)");
+        }
+        dropped
     }
 
     /// Tells silence that lasts too long.
@@ -310,6 +323,7 @@ mod tests {
             well_after: WELL_AFTER,
             backoff,
             log: LogLimit::default(),
+            next_not_finite: None,
         };
         life.run(open);
         let mut got = 0;
@@ -358,6 +372,7 @@ mod tests {
             well_after: WELL_AFTER,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, 1),
             log: LogLimit::default(),
+            next_not_finite: None,
         };
         let mut wait_after_samples = |well_after| {
             life.well_after = well_after;

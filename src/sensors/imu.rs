@@ -43,12 +43,13 @@ pub(super) struct ImuOnLine<P> {
     last: MonoTime,
     seq: u64,
     refused: u64,
+    not_finite: u64,
 }
 
 impl<P: WireParser<Found = WireReading>> ImuOnLine<P> {
     pub(super) fn new(id: SensorId, line: Box<dyn ByteLine>, parser: P) -> Self {
         let last = MonoTime::from_nanos(i64::MIN);
-        Self { id, line, parser, clock: DeviceClock::default(), last, seq: 0, refused: 0 }
+        Self { id, line, parser, clock: DeviceClock::default(), last, seq: 0, refused: 0, not_finite: 0 }
     }
 
     fn reading(&mut self, reading: &WireReading, arrived_at: MonoTime) -> ImuReading {
@@ -80,6 +81,11 @@ impl<P: WireParser<Found = WireReading>> Sensor for ImuOnLine<P> {
     fn take_refused(&mut self) -> u64 {
         let before = std::mem::replace(&mut self.refused, self.parser.refused());
         self.refused - before
+    }
+
+    fn take_not_finite(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.not_finite, self.parser.not_finite());
+        self.not_finite - before
     }
 
     fn take_bytes(&mut self) -> u64 {

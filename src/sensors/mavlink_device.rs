@@ -77,6 +77,10 @@ impl Sensor for MavlinkDevice {
         self.imu.take_refused()
     }
 
+    fn take_not_finite(&mut self) -> u64 {
+        self.imu.take_not_finite()
+    }
+
     fn take_bytes(&mut self) -> u64 {
         self.imu.take_bytes()
     }

@@ -138,6 +138,11 @@ pub trait Sensor: Send {
         0
     }
 
+    /// How often since the last call something was read whole and had a value that is not a finite number.
+    fn take_not_finite(&mut self) -> u64 {
+        0
+    }
+
     /// How many bytes came since the last call, whether they became a sample or not; 0 of devices that hand over whole frames.
     fn take_bytes(&mut self) -> u64 {
         0

@@ -10,17 +10,19 @@ pub(super) struct Unread {
     last_bytes_at: MonoTime,
     bytes: u64,
     refused: u64,
+    not_finite: u64,
 }
 
 impl Unread {
     /// Nothing yet.
     pub(super) const fn since(at: MonoTime) -> Self {
-        Self { since: at, last_bytes_at: at, bytes: 0, refused: 0 }
+        Self { since: at, last_bytes_at: at, bytes: 0, refused: 0, not_finite: 0 }
     }
 
-    pub(super) const fn add(&mut self, bytes: u64, refused: u64, at: MonoTime) {
+    pub(super) const fn add(&mut self, bytes: u64, (refused, not_finite): (u64, u64), at: MonoTime) {
         self.bytes += bytes;
         self.refused += refused;
+        self.not_finite += not_finite;
         if bytes > 0 {
             self.last_bytes_at = at;
         }
@@ -39,6 +41,9 @@ impl Unread {
     /// What came and what it was not; none when nothing did.
     pub(super) fn in_words(&self, driver: &DriverSettings) -> Option<String> {
         match (self.bytes, self.refused) {
+            _ if self.not_finite > 0 => {
+                Some(format!("{} readings came, but none of finite numbers: is the device broken?", self.not_finite))
+            }
             (0, 0) => None,
             (0, refused) => Some(format!("{refused} pictures or frames came, but all of them broken or short")),
             (bytes, _) => Some(format!("{bytes} bytes came, but {}", lacking(driver))),
@@ -98,13 +103,13 @@ mod tests {
         let mut unread = Unread::since(millis(0));
         assert_eq!(unread.stall(&driver, millis(2100), 2.0), "no data for 2.0 s");
         // The rest of a packet that was cut.
-        unread.add(7, 0, millis(20));
+        unread.add(7, (0, 0), millis(20));
         assert_eq!(unread.stall(&driver, millis(2100), 2.0), "no data for 2.0 s");
-        unread.add(5, 1, millis(1200));
+        unread.add(5, (1, 0), millis(1200));
         let told = unread.stall(&driver, millis(2100), 2.0);
         assert_eq!(told, "12 bytes came in 2.0 s, but no packet of `witmotion`: wrong baud or driver?");
         let mut broken = Unread::since(millis(0));
-        broken.add(0, 3, millis(10));
+        broken.add(0, (3, 0), millis(10));
         let driver = DriverSettings::Microphone(MicrophoneSettings::default());
         let told = broken.stall(&driver, millis(2100), 2.0);
         assert!(told.starts_with("3 pictures or frames came in 2.0 s, but all of them broken"), "{told}");

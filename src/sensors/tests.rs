@@ -276,6 +276,40 @@ fn refused_packets_are_counted() {
 }
 
 #[test]
+fn readings_that_are_no_numbers_are_counted_as_such() {
+    let (_dir, mut port, running) = on_pty(|port| imu(ImuDriver::TextLine(port, packets::csv_format())));
+    first_sample(&running, &mut port, &packets::csv_line(1, [0.0, 0.0, 1.0], [0.0; 3]));
+    let bad = packets::csv_line(2, [f32::NAN, 0.0, 1.0], [0.0; 3]);
+    let good = packets::csv_line(3, [0.5, 0.0, 1.0], [0.0; 3]);
+    port.write_all(&[&bad[..], b"4,x,0,1,0,0,0\n", &good].concat()).unwrap();
+    let deadline = crate::time::now() + Duration::from_secs(20);
+    while running.counters.read().drops.len() < 2 {
+        assert!(crate::time::now() < deadline, "{:?}", running.counters.read());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let reading = running.counters.read();
+    assert_eq!(reading.drops, [(DropReason::Undecodable, 1), (DropReason::NotFinite, 1)].into());
+    assert_eq!(reading.state.name(), "ok");
+}
+
+#[test]
+fn a_device_that_gives_no_numbers_alone_is_told_as_such() {
+    let (_dir, mut port, running) = on_pty(|port| imu(ImuDriver::Xsens(port)));
+    let deadline = crate::time::now() + Duration::from_secs(30);
+    let reason = loop {
+        drop(port.write_all(&packets::xsens(1, [f32::NAN, 0.0, 9.8], [0.0; 3])));
+        let reading = running.counters.read();
+        if reading.state.name() == "stalled" {
+            assert!(reading.drops[&DropReason::NotFinite] > 0, "{reading:?}");
+            break reading.state.reason().to_owned();
+        }
+        assert!(crate::time::now() < deadline, "{reading:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(reason.contains("none of finite numbers"), "{reason}");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_lost_and_never_fatal() {
     let device = "/dev/serial/by-id/none".to_owned();
     let node = VideoNodeSettings { device: device.clone(), width_px: 640, height_px: 480, rate_hz: 5.0 };

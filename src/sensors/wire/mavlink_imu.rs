@@ -41,6 +41,7 @@ pub struct Autopilot {
 pub struct MavlinkParser {
     framer: Framer,
     filter: Filter,
+    not_finite: u64,
 }
 
 impl MavlinkParser {
@@ -48,7 +49,7 @@ impl MavlinkParser {
     #[must_use]
     pub fn new(system_id: Option<u8>) -> Self {
         let filter = Filter { system_id, ..Filter::default() };
-        Self { framer: Framer::default(), filter }
+        Self { filter, ..Self::default() }
     }
 
     /// The autopilot that was heard last, by its heartbeat.
@@ -63,13 +64,13 @@ impl WireParser for MavlinkParser {
 
     fn push(&mut self, bytes: &[u8]) -> Vec<WireReading> {
         let mut readings = Vec::new();
-        let filter = &mut self.filter;
-        self.framer.push(bytes, |offset, rest| {
+        let Self { framer, filter, not_finite } = self;
+        framer.push(bytes, |offset, rest| {
             let frame = match Frame::at(rest) {
                 Ok(frame) => frame,
                 Err(step) => return step,
             };
-            readings.extend(filter.take(offset, &frame).filter(WireReading::is_finite));
+            readings.extend(filter.take(offset, &frame).and_then(|reading| reading.finite(not_finite)));
             Step::Whole(frame.length)
         });
         readings
@@ -81,6 +82,10 @@ impl WireParser for MavlinkParser {
 
     fn refused(&self) -> u64 {
         self.framer.refused()
+    }
+
+    fn not_finite(&self) -> u64 {
+        self.not_finite
     }
 }
 

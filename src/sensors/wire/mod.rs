@@ -45,9 +45,11 @@ pub struct WireReading {
 }
 
 impl WireReading {
-    /// Whether every value is a number.
-    fn is_finite(&self) -> bool {
-        self.accel_mps2.iter().chain(self.gyro_radps.iter().flatten()).all(|value| value.is_finite())
+    /// Itself, unless a value is not a finite number, which is counted.
+    fn finite(self, not_finite: &mut u64) -> Option<Self> {
+        let is_finite = self.accel_mps2.iter().chain(self.gyro_radps.iter().flatten()).all(|value| value.is_finite());
+        *not_finite += u64::from(!is_finite);
+        is_finite.then_some(self)
     }
 }
 
@@ -77,6 +79,11 @@ pub trait WireParser: Send {
 
     /// How often something looked like a packet and was refused: by its sum, or by values that cannot be.
     fn refused(&self) -> u64;
+
+    /// How often a whole packet was passed over because a value in it was not a finite number.
+    fn not_finite(&self) -> u64 {
+        0
+    }
 }
 
 /// From the aerospace body frame (x forward, y right, z down) to ours (x forward, y left, z up).

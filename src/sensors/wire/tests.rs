@@ -47,6 +47,29 @@ fn packets_may_be_split_at_every_byte() {
 }
 
 #[test]
+fn a_packet_with_a_value_that_is_no_number_is_counted_apart() {
+    fn counted<P: WireParser>(mut parser: P, bytes: &[u8]) -> (usize, u64, u64) {
+        (parser.push(bytes).len(), parser.refused(), parser.not_finite())
+    }
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let of = |packet: &dyn Fn([f32; 3], [f32; 3]) -> Vec<u8>| {
+            let (good, bad) = ([1.0, 2.0, 3.0], [0.0, wrong, 0.0]);
+            [packet(good, good), packet(bad, good), packet(good, bad), packet(good, good)].concat()
+        };
+        let vectornav = of(&|accel, gyro| packets::vectornav_common(1, accel, gyro));
+        assert_eq!(counted(VectorNavParser::default(), &vectornav), (2, 0, 2));
+        let xsens = of(&|accel, gyro| packets::xsens(1, accel, gyro));
+        assert_eq!(counted(XsensParser::default(), &xsens), (2, 0, 2));
+        let mavlink = of(&|accel, gyro| packets::mavlink_highres(1, 1, accel, gyro));
+        assert_eq!(counted(MavlinkParser::default(), &mavlink), (2, 0, 2));
+        let lines = [b"\n".to_vec(), of(&|accel, gyro| packets::csv_line(1, accel, gyro))].concat();
+        assert_eq!(counted(TextLineParser::new(packets::csv_format()), &lines), (2, 0, 2));
+    }
+    let timeless = b"\nnan,0,0,1,0,0,0\n1,0,0,1,0,0,0\n";
+    assert_eq!(counted(TextLineParser::new(packets::csv_format()), timeless), (1, 0, 1));
+}
+
+#[test]
 fn every_parser_has_its_laws() {
     let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
     assert!(names.is_sorted(), "{names:?}");

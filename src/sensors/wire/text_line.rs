@@ -87,7 +87,7 @@ impl TextLineFormat {
         if columns.is_empty() {
             return Line::Other;
         }
-        self.numbers(offset, columns).map_or(Line::Wrong, Line::Reading)
+        self.numbers(offset, columns).unwrap_or(Line::Wrong)
     }
 
     /// The columns without their checksum; none when it is wrong, or missing where it must be there.
@@ -101,7 +101,7 @@ impl TextLineFormat {
         (summed.bytes().fold(0, |xor, byte| xor ^ byte) == told).then_some(columns)
     }
 
-    fn numbers(&self, offset: u64, columns: &str) -> Option<WireReading> {
+    fn numbers(&self, offset: u64, columns: &str) -> Option<Line> {
         if self.delimiter.is_whitespace() {
             self.values(offset, columns.split_whitespace())
         } else {
@@ -109,27 +109,32 @@ impl TextLineFormat {
         }
     }
 
-    fn values<'a>(&self, offset: u64, mut texts: impl Iterator<Item = &'a str>) -> Option<WireReading> {
-        let (mut accel, mut gyro, mut has_gyro, mut device_nanos) = ([0.0; 3], [0.0; 3], false, None);
+    fn values<'a>(&self, offset: u64, mut texts: impl Iterator<Item = &'a str>) -> Option<Line> {
+        let (mut accel, mut gyro, mut has_gyro) = ([0.0; 3], [0.0; 3], false);
+        let (mut device_nanos, mut is_time_finite) = (None, true);
         for column in &self.columns {
             let text = texts.next()?.trim();
             if *column == TextColumn::Ignored {
                 continue;
             }
-            let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
+            let value: f64 = text.parse().ok()?;
             match column {
                 TextColumn::Accel(axis) => *accel.get_mut(*axis)? = (value * self.accel_mps2_per_unit) as f32,
                 TextColumn::Gyro(axis) => {
                     has_gyro = true;
                     *gyro.get_mut(*axis)? = (value * self.gyro_radps_per_unit) as f32;
                 }
-                // A cast from float saturates.
-                TextColumn::Time => device_nanos = Some((value * self.nanos_per_unit).round() as i64),
+                TextColumn::Time => {
+                    is_time_finite = value.is_finite();
+                    // A cast from float saturates.
+                    device_nanos = Some((value * self.nanos_per_unit).round() as i64);
+                }
                 TextColumn::Ignored => {}
             }
         }
         let gyro_radps = has_gyro.then_some(gyro);
-        Some(WireReading { offset, device_nanos, accel_mps2: accel, gyro_radps }).filter(WireReading::is_finite)
+        let reading = WireReading { offset, device_nanos, accel_mps2: accel, gyro_radps };
+        Some(if is_time_finite { Line::Reading(reading) } else { Line::NotFinite })
     }
 }
 
@@ -140,6 +145,8 @@ enum Line {
     Other,
     /// Ours, and damaged.
     Wrong,
+    /// Ours, and its time is no finite number.
+    NotFinite,
 }
 
 /// Finds readings in a stream of lines.
@@ -150,13 +157,14 @@ pub struct TextLineParser {
     /// Whether the beginning of the line was seen: what comes first may be the end of one, and of a number.
     is_whole: bool,
     refused: u64,
+    not_finite: u64,
 }
 
 impl TextLineParser {
     /// A parser for such lines.
     #[must_use]
     pub fn new(format: TextLineFormat) -> Self {
-        Self { format, framer: Framer::default(), is_whole: false, refused: 0 }
+        Self { format, framer: Framer::default(), is_whole: false, refused: 0, not_finite: 0 }
     }
 }
 
@@ -165,7 +173,7 @@ impl WireParser for TextLineParser {
 
     fn push(&mut self, bytes: &[u8]) -> Vec<WireReading> {
         let mut readings = Vec::new();
-        let Self { format, framer, is_whole, refused } = self;
+        let Self { format, framer, is_whole, refused, not_finite } = self;
         framer.push(bytes, |offset, rest| {
             let Some(end) = rest.iter().take(MOST_LINE_BYTES).position(|byte| *byte == b'\n') else {
                 if rest.len() < MOST_LINE_BYTES {
@@ -176,7 +184,8 @@ impl WireParser for TextLineParser {
             };
             if std::mem::replace(is_whole, true) {
                 match format.reading(offset, rest.get(..end).unwrap_or_default()) {
-                    Line::Reading(reading) => readings.push(reading),
+                    Line::Reading(reading) => readings.extend(reading.finite(not_finite)),
+                    Line::NotFinite => *not_finite += 1,
                     Line::Other => {}
                     Line::Wrong => *refused += 1,
                 }
@@ -192,6 +201,10 @@ impl WireParser for TextLineParser {
 
     fn refused(&self) -> u64 {
         self.refused
+    }
+
+    fn not_finite(&self) -> u64 {
+        self.not_finite
     }
 }
 

@@ -24,6 +24,7 @@ const FIELD_BYTES: [[u8; 16]; 7] = [
 #[derive(Debug, Default)]
 pub struct VectorNavParser {
     framer: Framer,
+    not_finite: u64,
 }
 
 impl WireParser for VectorNavParser {
@@ -31,6 +32,7 @@ impl WireParser for VectorNavParser {
 
     fn push(&mut self, bytes: &[u8]) -> Vec<WireReading> {
         let mut readings = Vec::new();
+        let not_finite = &mut self.not_finite;
         self.framer.push(bytes, |offset, rest| {
             if rest.first() != Some(&SYNC) {
                 return Step::Nothing;
@@ -39,7 +41,7 @@ impl WireParser for VectorNavParser {
                 Ok(packet) => packet,
                 Err(step) => return step,
             };
-            readings.extend(packet.reading(offset).filter(WireReading::is_finite));
+            readings.extend(packet.reading(offset).and_then(|reading| reading.finite(not_finite)));
             Step::Whole(packet.length)
         });
         readings
@@ -51,6 +53,10 @@ impl WireParser for VectorNavParser {
 
     fn refused(&self) -> u64 {
         self.framer.refused()
+    }
+
+    fn not_finite(&self) -> u64 {
+        self.not_finite
     }
 }
 

@@ -24,6 +24,7 @@ const NANOS_PER_TICK: i64 = 100_000;
 pub struct XsensParser {
     framer: Framer,
     has_gyro: bool,
+    not_finite: u64,
 }
 
 impl WireParser for XsensParser {
@@ -31,13 +32,13 @@ impl WireParser for XsensParser {
 
     fn push(&mut self, bytes: &[u8]) -> Vec<WireReading> {
         let mut readings = Vec::new();
-        let has_gyro = &mut self.has_gyro;
-        self.framer.push(bytes, |offset, rest| {
+        let Self { framer, has_gyro, not_finite } = self;
+        framer.push(bytes, |offset, rest| {
             let (data, length) = match message(rest) {
                 Ok(found) => found,
                 Err(step) => return step,
             };
-            if let Some(reading) = data.and_then(|data| reading(offset, data)) {
+            if let Some(reading) = data.and_then(|data| reading(offset, data)?.finite(not_finite)) {
                 // Where rotation is known to come, a message without it would tell of a sensor that has none.
                 *has_gyro |= reading.gyro_radps.is_some();
                 readings.extend((reading.gyro_radps.is_some() == *has_gyro).then_some(reading));
@@ -53,6 +54,10 @@ impl WireParser for XsensParser {
 
     fn refused(&self) -> u64 {
         self.framer.refused()
+    }
+
+    fn not_finite(&self) -> u64 {
+        self.not_finite
     }
 }
 
@@ -94,7 +99,7 @@ fn reading(offset: u64, mut data: &[u8]) -> Option<WireReading> {
         }
         data = rest;
     }
-    Some(WireReading { offset, device_nanos, accel_mps2: accel_mps2?, gyro_radps }).filter(WireReading::is_finite)
+    Some(WireReading { offset, device_nanos, accel_mps2: accel_mps2?, gyro_radps })
 }
 
 /// Three numbers in the format that the id tells.
