@@ -97,6 +97,23 @@ async fn a_python_subscriber_receives_every_sense_and_events() {
     }
 }
 
+#[test]
+fn events_that_nobody_subscribed_to_are_told_apart_from_lost_ones() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[robot]\nname = 'alone'\n[pack]\npath = 'ROOT/models/reference'\n[mqtt]\nport = {}\n\
+         [replay]\nrecording = 'ROOT/deploy/bundled/meadow.mcap'\nspeed = 'max'\n\
+         [[prompts]]\nid = 'sheep'\naudio = 'ROOT/deploy/bundled/prompts/sheep.ogg'\n",
+        broker.address().port
+    );
+    let output = perceptd(&["run", "--config", config(folder.path(), &text).to_str().unwrap()]);
+    let unclaimed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{unclaimed}");
+    assert!(unclaimed.contains("nobody has subscribed to these events") && !unclaimed.contains("ERROR"), "{unclaimed}");
+    assert!(unclaimed.contains("`[state] folder`"), "{unclaimed}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
     let broker = Mosquitto::start();

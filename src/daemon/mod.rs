@@ -278,13 +278,7 @@ impl<'a> Running<'a> {
         let ended = ended.and(self.damage.try_recv().map_or(Ok(()), |damage| Err(damage.into())));
         drop(self.all_said);
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
-        match farewell.undelivered {
-            0 => {}
-            events if farewell.are_kept => {
-                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
-            }
-            events => tracing::error!(events, "events are lost: the broker did not take them before the stop"),
-        }
+        farewell.tell();
         ended
     }
 

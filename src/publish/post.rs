@@ -19,15 +19,42 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Packet bytes besides topic and payload: header, properties, user properties.
 const PACKET_OVERHEAD_BYTES: usize = 512;
 
+/// What would have kept events.
+const REMEDY: &str = "with a `[state] folder` they wait for the next start, except in a replay";
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
-    /// Events that the broker did not take before the stop.
+    /// Messages of events that the broker did not take before the stop.
     pub undelivered: usize,
-    /// Whether they wait on disk for the next start; else they are lost.
+    /// Those that it had nobody to give to.
+    pub unclaimed: usize,
+    /// Whether both wait on disk for the next start; else they are lost.
     pub are_kept: bool,
     /// Whether the broker acknowledged `stopped`.
     pub said_stopped: bool,
+}
+
+impl Farewell {
+    /// Logs what became of events that are still here.
+    pub fn tell(&self) {
+        match self.undelivered {
+            0 => {}
+            events if self.are_kept => {
+                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
+            }
+            events => {
+                tracing::error!(events, "events are lost: the broker did not take them before the stop; {REMEDY}")
+            }
+        }
+        match self.unclaimed {
+            0 => {}
+            events if self.are_kept => {
+                tracing::info!(events, "nobody has subscribed to these events: they wait for the next start");
+            }
+            events => tracing::warn!(events, "nobody has subscribed to these events, and they end here; {REMEDY}"),
+        }
+    }
 }
 
 /// The side that the daemon's runtime drives.
@@ -174,9 +201,10 @@ impl Rounds {
         while self.publisher.desk().outbox().untried() > 0 && time::now() < deadline {
             self.turn(Some(deadline)).await?;
         }
-        let (undelivered, are_kept) = {
+        let (undelivered, unclaimed, are_kept) = {
             let desk = self.publisher.desk();
-            (desk.outbox().len(), desk.outbox().is_durable())
+            let unclaimed = desk.outbox().unclaimed();
+            (desk.outbox().len() - unclaimed, unclaimed, desk.outbox().is_durable())
         };
         let mut said_stopped = false;
         if let Link::Up { session_number, .. } = self.link {
@@ -189,7 +217,7 @@ impl Rounds {
         }
         self.receipts.abort_all();
         self.client.close(LAST_WORD).await?;
-        Ok(Farewell { undelivered, are_kept, said_stopped })
+        Ok(Farewell { undelivered, unclaimed, are_kept, said_stopped })
     }
 }
 

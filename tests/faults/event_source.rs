@@ -193,5 +193,6 @@ async fn main() {
     drop(stop);
     let farewell = posting.await.unwrap().unwrap();
     say_outbox(&publisher);
-    say(&format!(r#"{{"undelivered":{}}}"#, farewell.undelivered));
+    let undelivered = farewell.undelivered + farewell.unclaimed;
+    say(&format!(r#"{{"undelivered":{undelivered}}}"#));
 }

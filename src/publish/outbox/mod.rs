@@ -153,13 +153,14 @@ impl Outbox {
                     self.acknowledged.pop_front();
                 }
                 if let Some(queue) = self.by_event.get_mut(&held.event) {
-                    queue.failing_since = None;
+                    (queue.failing_since, queue.is_unclaimed) = (None, false);
                 }
                 self.remove(id, Fate::Kept);
             }
             Outcome::Undone => self.place_in_turn(id),
             Outcome::Unclaimed | Outcome::Refused => {
                 let queue = self.by_event.entry(held.event).or_default();
+                queue.is_unclaimed = outcome == Outcome::Unclaimed;
                 // Those behind it fail with it, or an event of many messages would take as many times as long.
                 let since = (*queue.failing_since.get_or_insert(now)).max(held.accepted_at);
                 if now < since + self.limits.retry_for {
@@ -207,6 +208,12 @@ impl Outbox {
     #[must_use]
     pub fn untried(&self) -> usize {
         self.by_event.values().filter(|queue| queue.failing_since.is_none()).map(|queue| queue.ids.len()).sum()
+    }
+
+    /// Held records of events of which the broker has said that nobody subscribes.
+    #[must_use]
+    pub fn unclaimed(&self) -> usize {
+        self.by_event.values().filter(|queue| queue.is_unclaimed).map(|queue| queue.ids.len()).sum()
     }
 
     /// Records held.

@@ -102,10 +102,11 @@ fn a_subscriber_that_comes_back_in_time_gets_it() {
     let (id, _) = offered_seq(&mut outbox, at(0)).unwrap();
     outbox.settle(id, Outcome::Unclaimed, at(0));
     assert_eq!(outbox.next_due(), Some(at(1)));
-    assert_eq!((offered_seq(&mut outbox, NOW), outbox.untried()), (None, 0));
+    assert_eq!((offered_seq(&mut outbox, NOW), outbox.untried(), outbox.unclaimed()), (None, 0, 1));
     let (again, _) = offered_seq(&mut outbox, at(1)).unwrap();
     outbox.settle(again, Outcome::Delivered, at(1));
     assert_eq!((id, outbox.counts().delivered, outbox.is_empty()), (again, 1, true));
+    assert_eq!(outbox.unclaimed(), 0);
 }
 
 #[test]
