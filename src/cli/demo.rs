@@ -194,8 +194,8 @@ fn event_line(event: &HeardEvent) -> String {
             format!("EVENT end     {:10} {:7} after {lasted:.1} s ({})", event.prompt, event.sensor, event.end_reason)
         }
         phase => format!(
-            "EVENT {phase:7} {:10} {:7} score {:.2} (fires at {:.2}){place}",
-            event.prompt, event.sensor, event.calibrated, event.threshold
+            "EVENT {phase:7} {:10} {:7} score {:.2}, best {:.2} (fires at {:.2}){place}",
+            event.prompt, event.sensor, event.calibrated, event.best_calibrated, event.threshold
         ),
     }
 }

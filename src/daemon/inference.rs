@@ -73,11 +73,11 @@ impl InferenceLoop {
     }
 
     fn publish_event(&self, event: &Event) {
-        let Event { prompt, sensor, phase, score, .. } = event;
+        let Event { prompt, sensor, phase, score, best, .. } = event;
         if matches!(phase, Phase::Update) {
-            tracing::debug!(%prompt, %sensor, ?phase, score = score.calibrated, "event");
+            tracing::debug!(%prompt, %sensor, ?phase, score = score.calibrated, best = best.calibrated, "event");
         } else {
-            tracing::info!(%prompt, %sensor, ?phase, score = score.calibrated, "event");
+            tracing::info!(%prompt, %sensor, ?phase, score = score.calibrated, best = best.calibrated, "event");
         }
         if let Err(error) = self.publisher.event(event) {
             tracing::error!(%error, prompt = %event.prompt, "an event could not be published");
