@@ -1,9 +1,10 @@
 //! `perceptd run` as a process, against a real mosquitto and a Python subscriber.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use perceptd::media::Picture;
 use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
 
 use crate::mqtt::{Mosquitto, listen, soon};
@@ -151,6 +152,69 @@ async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
     })
     .await;
     assert_eq!(last.state, "stopped");
+}
+
+/// Writes files that no prompt can be made of: a sound without a byte, a picture of one pixel, noise.
+fn write_useless_files(folder: &Path) {
+    let pixel = Picture { width: 1, height: 1, rgb: vec![200; 3] }.to_jpeg(90).unwrap();
+    let noise: Vec<u8> = (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for (name, bytes) in [("nothing.wav", &[][..]), ("pixel.jpg", &pixel), ("noise.mcap", &noise)] {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_of_the_file_that_are_no_good_are_told_and_the_others_looked_for() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    write_useless_files(folder.path());
+    let text = format!(
+        "[robot]\nname = 'choosy'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
+         [sensors.front]\ndriver = 'v4l'\ndevice = '/dev/no-such-camera'\n\
+         [[prompts]]\nid = 'mute'\naudio = 'nothing.wav'\n[[prompts]]\nid = 'speck'\nimage = 'pixel.jpg'\n\
+         [[prompts]]\nid = 'dog'\ntext = 'a dog'\n",
+        broker.address().port
+    );
+    let filter = "perceptd/v1/default/choosy/#".to_owned();
+    let mut subscriber = Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter });
+    let daemon = Daemon::start(&config(folder.path(), &text));
+    let mut reported = BTreeMap::new();
+    soon(async {
+        while reported.len() < 3 {
+            if let Heard::PromptReported(report) = subscriber.next().await {
+                let problem = report.problems.first().cloned().unwrap_or_default();
+                reported.insert(report.prompt, (report.state, report.origin, problem));
+            }
+        }
+    })
+    .await;
+    let output = daemon.stop();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    for (prompt, file) in [("mute", "nothing.wav"), ("speck", "pixel.jpg")] {
+        let (state, origin, problem) = &reported[prompt];
+        assert!(state == "rolled_back" && origin == "unspecified" && problem.contains(file), "{reported:?}");
+        let errors = told.lines().filter(|line| line.contains("ERROR") && line.contains(file));
+        assert_eq!(errors.count(), 1, "{told}");
+    }
+    assert_eq!(reported["dog"], ("applied".to_owned(), "file".to_owned(), String::new()));
+}
+
+#[test]
+fn whoever_asks_for_prompts_alone_is_refused_wrong_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    write_useless_files(folder.path());
+    let [mute, speck] = ["audio:nothing.wav", "image:pixel.jpg"].map(|prompt| {
+        let (sense, file) = prompt.split_once(':').unwrap();
+        format!("{sense}:{}", folder.path().join(file).display())
+    });
+    let replay: &[&str] = &["replay", "deploy/bundled/meadow.mcap"];
+    for command in [&["demo", "--speed", "max"], replay] {
+        let output = perceptd(&[command, &["--pack", "models/tiny", "--prompt", &mute, "--prompt", &speck]].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
+        assert!(told.contains("nothing.wav") && told.contains("pixel.jpg"), "{command:?}: {told}");
+    }
 }
 
 fn perceptd(arguments: &[&str]) -> Output {

@@ -22,14 +22,26 @@ pub(super) struct Boot {
     pub(super) book: PromptBook,
     /// Prompts of topics that are to be enrolled, with their wishes' digests.
     pub(super) pending: Vec<(PromptSettings, String)>,
+    /// Whether one prompt that cannot be looked for is a failure: so it is to who asks only for these.
+    pub(super) needs_all_prompts: bool,
 }
 
 impl Boot {
     /// The file alone, for who does not listen to topics.
     pub(super) fn of_file(settings: &Settings) -> Self {
-        let book = PromptBook::new(&settings.prompts, settings.remote.winner);
-        let ledger = ConfigLedger::default();
-        Self { settings: settings.clone(), ledger, is_fallback: false, book, pending: Vec::new() }
+        Self {
+            settings: settings.clone(),
+            ledger: ConfigLedger::default(),
+            is_fallback: false,
+            book: PromptBook::new(&settings.prompts, settings.remote.winner),
+            pending: Vec::new(),
+            needs_all_prompts: false,
+        }
+    }
+
+    /// The settings for who waits for what their prompts find.
+    pub(super) fn for_answer(settings: &Settings) -> Self {
+        Self { needs_all_prompts: true, ..Self::of_file(settings) }
     }
 
     /// The file, whose settings alone are `settings`, and what is kept of topics.

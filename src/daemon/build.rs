@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::boot::Boot;
 use super::perception::Perception;
 use super::plan::{Ground, Tuning, in_words, sensors_of};
+use super::prompt_book::PromptBook;
 use super::threads::{Pace, WindowLoop};
 use crate::config::SourceSettings;
 use crate::detect::Detector;
 use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
 use crate::modality::{Modality, SensorId};
-use crate::prompts::{Prompt, enrol};
+use crate::prompts::{Prompt, PromptSettings, enrol};
 use crate::publish::{Post, PublishParts, PublishSettings, Publisher};
 use crate::recording::Recording;
 use crate::space::{Bank, Joint};
@@ -109,21 +110,26 @@ fn known(recording: &Recording, encoders: &Encoders) -> Vec<(SensorId, Modality)
     known
 }
 
-/// The prompts of the file, of which each must be right, and of topics, of which a wrong one is told.
+/// The prompts of the file and of topics. A wrong one is told, and the others are looked for.
 fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Result<Vec<Prompt>> {
-    let mut prompts = Vec::new();
-    for (settings, digest) in std::mem::take(&mut boot.pending) {
-        let outcome = enrol(&settings, bank, |part| part.embed(encoders)).map(|prompt| prompts.push(prompt));
+    let (mut prompts, mut wrong) = (Vec::new(), Vec::new());
+    let mut enrol_one = |book: &mut PromptBook, settings: &PromptSettings, digest: &str| {
+        let outcome = enrol(settings, bank, |part| part.embed(encoders)).map(|prompt| prompts.push(prompt));
         let outcome = outcome.map_err(|error| Fault { key: "parts".to_owned(), what: error.to_string() });
-        if let Err(fault) = &outcome {
-            tracing::error!("a prompt that came by topic is not looked for: {}", fault.what);
-        }
-        drop(boot.book.settled(&settings.id, &digest, outcome));
+        wrong.extend(outcome.as_ref().err().map(|fault| fault.what.clone()));
+        drop(book.settled(&settings.id, digest, outcome));
+    };
+    for (settings, digest) in std::mem::take(&mut boot.pending) {
+        enrol_one(&mut boot.book, &settings, &digest);
     }
-    let of_file = boot.book.wanted().into_iter().filter(|(_, digest)| digest.is_none());
-    for (settings, _) in of_file {
-        prompts.push(enrol(&settings, bank, |part| part.embed(encoders))?);
+    // One of a topic that went well stands in the place of the file's.
+    for (settings, _) in boot.book.wanted().into_iter().filter(|(_, digest)| digest.is_none()) {
+        enrol_one(&mut boot.book, &settings, "");
     }
+    if boot.needs_all_prompts && !wrong.is_empty() {
+        bail!(wrong.join("\n"));
+    }
+    wrong.iter().for_each(|what| tracing::error!("a prompt is not looked for: {what}"));
     prompts.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(prompts)
 }

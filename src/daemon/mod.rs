@@ -97,7 +97,7 @@ impl Named {
 }
 
 /// Runs perceptd until `stop` is set, a signal comes, or the recording that it replays has ended. With `remote`, and unless the
-/// settings forbid it, topics may change what it does; `settings` are then those of the file alone.
+/// settings forbid it, topics may change what it does; `settings` are then those of the file alone. Without, every prompt must be right.
 ///
 /// # Errors
 /// What kept it from starting, or which thread failed.
@@ -112,11 +112,12 @@ pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) 
     StopSignals::watch_on(&runtime, stop)?;
     // What a start may end with that has nothing to do with what topics changed comes before the start counts.
     let publish = settings.publish()?;
+    let of_file = if remote.is_some() { Boot::of_file } else { Boot::for_answer };
     let remote = remote.filter(|_| settings.remote.enabled);
     let store = RemoteStore::open(settings.state_folder().filter(|_| remote.is_some()).as_deref())?;
     let mut boot = match &remote {
         Some(remote) => Boot::with_kept(&remote.file, settings, &store),
-        None => Boot::of_file(settings),
+        None => of_file(settings),
     };
     if let Some(remote) = remote.as_ref().filter(|_| boot.settings.log != settings.log) {
         (remote.set_log)(boot.settings.log);

@@ -46,6 +46,8 @@ struct Held {
 pub(super) struct PromptBook {
     winner: Winner,
     file: BTreeMap<PromptId, PromptSettings>,
+    /// Why prompts of the file cannot be looked for.
+    unusable: BTreeMap<PromptId, Fault>,
     topic: BTreeMap<PromptId, Held>,
     trying: BTreeMap<PromptId, Held>,
     reports: BTreeMap<PromptId, PromptReport>,
@@ -59,6 +61,7 @@ impl PromptBook {
         let mut book = Self {
             winner,
             file: file.iter().map(|prompt| (prompt.id.clone(), prompt.clone())).collect(),
+            unusable: BTreeMap::new(),
             topic: BTreeMap::new(),
             trying: BTreeMap::new(),
             reports: BTreeMap::new(),
@@ -150,10 +153,11 @@ impl PromptBook {
     /// A prompt that was tried is looked for now, or cannot be.
     pub(super) fn settled(&mut self, id: &PromptId, digest: &str, outcome: Result<(), Fault>) -> Vec<PromptStep> {
         if digest.is_empty() {
-            return match outcome {
-                Ok(()) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
-                Err(fault) => self.tell(id, WishState::RolledBack, vec![fault], String::new()),
-            };
+            match outcome {
+                Ok(()) => drop(self.unusable.remove(id)),
+                Err(fault) => drop(self.unusable.insert(id.clone(), fault)),
+            }
+            return self.tell_of_file(id);
         }
         if !self.is_wanted(id, digest) {
             return Vec::new();
@@ -175,7 +179,7 @@ impl PromptBook {
             Some(settings) if was_held => {
                 vec![PromptStep::Forget(id.clone()), PromptStep::Enrol(settings, String::new())]
             }
-            Some(_) => self.tell(id, WishState::Applied, Vec::new(), String::new()),
+            Some(_) => self.tell_of_file(id),
             // Who takes away ever new names that never were must not fill the memory with their topics.
             None if self.reports.remove(id).is_none() && !self.note_gone(id) => Vec::new(),
             None => {
@@ -222,6 +226,13 @@ impl PromptBook {
         (bytes_of_others + bytes > MOST_BYTES).then(|| Fault::whole(what()))
     }
 
+    fn tell_of_file(&mut self, id: &PromptId) -> Vec<PromptStep> {
+        match self.unusable.get(id).cloned() {
+            None => self.tell(id, WishState::Applied, Vec::new(), String::new()),
+            Some(fault) => self.tell(id, WishState::RolledBack, vec![fault], String::new()),
+        }
+    }
+
     fn tell(&mut self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> Vec<PromptStep> {
         let report = self.report(id, state, faults, digest);
         if self.reports.len() >= MOST_REPORTS && !self.reports.contains_key(id) {
@@ -235,8 +246,8 @@ impl PromptBook {
     fn report(&self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> PromptReport {
         let (origin, settings) = match (self.topic.get(id), self.file.get(id)) {
             (Some(held), _) => (PromptOrigin::Topic, held.settings.as_ref()),
-            (None, Some(settings)) => (PromptOrigin::File, Some(settings)),
-            (None, None) => (PromptOrigin::Nowhere, None),
+            (None, Some(settings)) if !self.unusable.contains_key(id) => (PromptOrigin::File, Some(settings)),
+            (None, _) => (PromptOrigin::Nowhere, None),
         };
         PromptReport {
             prompt: id.clone(),

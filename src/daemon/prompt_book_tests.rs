@@ -95,6 +95,20 @@ fn what_is_removed_gives_way_to_the_file_or_is_gone() {
 }
 
 #[test]
+fn a_prompt_of_the_file_that_cannot_be_embedded_stays_told_until_a_topic_mends_it() {
+    let (mut book, dog) = (book(), PromptId::from("dog"));
+    let broken = (WishState::RolledBack, PromptOrigin::Nowhere);
+    assert_eq!(told(&book.settled(&dog, "", Err(Fault::whole("silent")))), broken);
+    let removed = PromptWish { content: PromptContent::Removed, ..made("dog", vec![], None) };
+    assert_eq!(told(&book.wish(removed.clone(), fine)), broken, "there was nothing to take away");
+    let wish = made("dog", vec![words("a dog")], None);
+    book.wish(wish.clone(), fine);
+    assert_eq!(told(&book.settled(&dog, &wish.digest, Ok(()))), (WishState::Applied, PromptOrigin::Topic));
+    assert_eq!(book.wish(removed, fine)[1], PromptStep::Enrol(file_prompt(), String::new()));
+    assert_eq!(told(&book.settled(&dog, "", Ok(()))), (WishState::Applied, PromptOrigin::File), "its file was mended");
+}
+
+#[test]
 fn a_newer_wish_overtakes_one_that_is_being_tried() {
     let mut book = book();
     let (first, second) = (made("cat", vec![words("a")], None), made("cat", vec![words("b")], None));

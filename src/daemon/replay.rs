@@ -64,7 +64,7 @@ pub struct Replayed {
 pub fn replay(settings: &Settings, output: Output, stop: &Arc<AtomicBool>) -> anyhow::Result<Replayed> {
     let SourceSettings::Replay(source) = &settings.source else { bail!("there is no recording to replay") };
     let _signals = StopSignals::in_background(stop)?;
-    let mut senses = Senses::build(&mut Boot::of_file(settings))?;
+    let mut senses = Senses::build(&mut Boot::for_answer(settings))?;
     let recording = Arc::new(senses.recording.take().context("there is no recording to replay")?);
     let arrivals = recording.arrivals();
     let sink = Sink::open(output, &recording, settings)?;
