@@ -201,6 +201,45 @@ async fn prompts_of_the_file_that_are_no_good_are_told_and_the_others_looked_for
 }
 
 #[test]
+fn a_check_opens_what_the_config_names() {
+    let folder = tempfile::tempdir().unwrap();
+    write_useless_files(folder.path());
+    let checked = |pack: &Path| {
+        let text = "[robot]\nname = 'a'\n[pack]\npath = 'PACK'\n[replay]\nrecording = 'noise.mcap'\n\
+                    [[prompts]]\nid = 'mute'\naudio = 'nothing.wav'\n\
+                    [[prompts]]\nid = 'mixed'\nparts = [\n{ text = 'dog' },\n{ image = 'pixel.jpg' },\n]\n";
+        let file = config(folder.path(), &text.replace("PACK", pack.to_str().unwrap()));
+        let output = perceptd(&["check", file.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(folder.path().to_str().unwrap(), ""))
+    };
+    let assert_told = |(code, told): (Option<i32>, String), begins: &[(&str, &str)]| {
+        assert_eq!((code, told.lines().count()), (Some(64), begins.len()), "{told}");
+        for (line, (begin, what)) in told.lines().zip(begins) {
+            assert!(line.starts_with(&format!("/perceptd.toml:{begin}: ")) && line.contains(what), "{begin}: {told}");
+        }
+    };
+    let of_files = [
+        ("6: replay.recording", "noise.mcap"),
+        ("9: prompts[0].audio", "the sound is empty"),
+        ("14: prompts[1].parts[1].image", "1×1 pixels"),
+    ];
+    let tiny = Path::new(ROOT).join("models/tiny");
+    assert_told(checked(&tiny), &of_files);
+
+    let damaged = folder.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for file in std::fs::read_dir(&tiny).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), damaged.join(file.file_name())).unwrap();
+    }
+    let mut model = std::fs::read(tiny.join("imu.onnx")).unwrap();
+    let half = model.len() / 2;
+    model[half] ^= 1;
+    std::fs::write(damaged.join("imu.onnx"), model).unwrap();
+    assert_told(checked(&damaged), &[&[("4: pack.path", "imu.onnx")][..], &of_files].concat());
+}
+
+#[test]
 fn whoever_asks_for_prompts_alone_is_refused_wrong_ones() {
     let folder = tempfile::tempdir().unwrap();
     write_useless_files(folder.path());

@@ -1,30 +1,37 @@
-//! `perceptd check FILE`: every problem of a config, or what it amounts to.
+//! `perceptd check FILE`: every problem of a config and of the files that it names, or what it amounts to.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{ConfigError, Settings, SourceSettings};
+use crate::config::{ConfigError, ConfigFile, Problem, Settings, SourceSettings};
+use crate::daemon;
 
-/// Checks the config and prints `FILE:LINE: KEY: WHAT` for each problem to `out`, or one line that sums it up. Returns whether it
-/// is right; the caller exits with 64 when it is not.
+/// Checks the config, then the pack, recording and prompts that it names, and prints `FILE:LINE: KEY: WHAT` for each problem to `out`,
+/// or one line that sums it up. Returns whether all is right; the caller exits with 64 when it is not.
 ///
 /// # Errors
 /// When `out` cannot be written to.
 pub(super) fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
-    match Settings::open(file) {
-        Ok(settings) => writeln!(out, "{}: ok: {}", file.display(), summary(&settings)).map(|()| true),
-        Err(ConfigError::Wrong { path, problems }) => {
-            for problem in problems {
-                let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
-                let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
-                writeln!(out, "{}{line}: {key}{}", path.display(), problem.what)?;
+    let problems = match ConfigFile::open(file) {
+        Ok((opened, settings)) => {
+            let problems = daemon::try_out(&opened, &settings);
+            if problems.is_empty() {
+                return writeln!(out, "{}: ok: {}", file.display(), summary(&settings)).map(|()| true);
             }
-            Ok(false)
+            problems
         }
+        Err(ConfigError::Wrong { problems, .. }) => problems,
         Err(error @ (ConfigError::Read { .. } | ConfigError::Secret { .. })) => {
-            writeln!(out, "{error}").map(|()| false)
+            return writeln!(out, "{error}").map(|()| false);
         }
-    }
+    };
+    problems.iter().try_for_each(|problem| write_problem(file, problem, out)).map(|()| false)
+}
+
+fn write_problem(file: &Path, problem: &Problem, out: &mut dyn Write) -> io::Result<()> {
+    let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
+    let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
+    writeln!(out, "{}{line}: {key}{}", file.display(), problem.what)
 }
 
 fn summary(settings: &Settings) -> String {
@@ -65,8 +72,9 @@ mod tests {
 
     #[test]
     fn a_right_config_is_summed_up() {
-        let text = "[robot]\nname = 'a'\n[pack]\npath = '.'\n[sensors.mic]\ndriver = 'microphone'\n";
+        let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny");
+        let text = format!("[robot]\nname = 'a'\n[pack]\npath = '{pack}'\n[sensors.mic]\ndriver = 'microphone'\n");
         let expected = "perceptd.toml: ok: default/a, 1 sensor(s), 0 prompt(s), broker localhost:1883\n";
-        assert_eq!(checked(text), (true, expected.to_owned()));
+        assert_eq!(checked(&text), (true, expected.to_owned()));
     }
 }

@@ -59,7 +59,7 @@ enum Command {
     },
     /// Play the bundled recording through the whole daemon and show what a subscriber receives.
     Demo(demo::Arguments),
-    /// Name every problem of a config file.
+    /// Name every problem of a config file, and of the model pack, the prompts' files and the recording that it names.
     Check {
         /// The config file.
         file: PathBuf,

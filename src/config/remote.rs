@@ -106,6 +106,35 @@ impl ConfigFile {
         &self.path
     }
 
+    /// Whether something stands under `key`, such as `prompts[0].audio`.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.nodes_on_the_way(key).count() == key.split('.').count()
+    }
+
+    /// A problem with what stands under `key`, or, where the file has no such key, with what it would stand in.
+    #[must_use]
+    pub fn problem(&self, key: &str, what: String) -> Problem {
+        let line = self.nodes_on_the_way(key).filter_map(|node| node.line).last();
+        Problem { line, key: key.to_owned(), what }
+    }
+
+    /// What stands under the first level of `key`, then what under the next in it, as far as there is something.
+    fn nodes_on_the_way<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Node> {
+        let mut table = Some(&self.tree);
+        key.split('.').map_while(move |level| {
+            let (name, place) = level.split_once('[').map_or((level, None), |(name, place)| (name, Some(place)));
+            let mut node = table.take()?.get(name)?;
+            if let (Some(place), Value::List(items)) = (place, &node.value) {
+                node = items.get(place.trim_end_matches(']').parse::<usize>().ok()?)?;
+            }
+            if let Value::Table(inner) = &node.value {
+                table = Some(inner);
+            }
+            Some(node)
+        })
+    }
+
     /// The settings with `changes` over the file, resolved and checked as the file is.
     ///
     /// # Errors

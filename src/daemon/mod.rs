@@ -20,6 +20,7 @@ mod signals;
 mod sources;
 mod threads;
 mod transaction;
+mod trial;
 
 pub use embedder::embed_for_daemon;
 pub use record::{Recorded, record};
@@ -55,6 +56,7 @@ use sources::Sources;
 use threads::{Heartbeat, Turn, WindowChange};
 
 pub use control::Remote;
+pub use trial::try_out;
 
 /// Samples that may wait, for the windows or the disk: a second and a half of a camera, a microphone and an IMU, so that raw frames cannot
 /// fill the memory.

@@ -41,10 +41,8 @@ impl PartSource {
     /// # Errors
     /// When it cannot be read, heard or seen, or holds too little to be known again.
     pub fn embed(&self, encoders: &mut Encoders) -> Result<Vec<f32>, PartError> {
-        if let Self::Text(words) = self
-            && words.trim().is_empty()
-        {
-            return Err(PartError::NoWords);
+        if let Self::Text(words) = self {
+            check_words(words)?;
         }
         encoders.load(self.modality())?;
         let embedding = match self {
@@ -55,6 +53,20 @@ impl PartSource {
             Self::Text(words) => encoders.text(words.trim())?,
         };
         Ok(unit(&embedding.vector)?)
+    }
+
+    /// Looks at it without an encoder.
+    ///
+    /// # Errors
+    /// As [`Self::embed`], as far as that can be told.
+    pub fn check(&self) -> Result<(), PartError> {
+        match self {
+            Self::AudioFile(path) => check_sound(&Sound::open(path)?),
+            Self::AudioBytes(bytes) => check_sound(&Sound::from_bytes(bytes.to_vec())?),
+            Self::ImageFile(path) => check_picture(&Picture::open(path)?),
+            Self::ImageBytes(bytes) => check_picture(&Picture::from_bytes(bytes)?),
+            Self::Text(words) => check_words(words),
+        }
     }
 }
 
@@ -113,6 +125,10 @@ fn check_sound(sound: &Sound) -> Result<(), PartError> {
         return Err(PartError::Clipped { percent: 100.0 * share });
     }
     Ok(())
+}
+
+fn check_words(words: &str) -> Result<(), PartError> {
+    if words.trim().is_empty() { Err(PartError::NoWords) } else { Ok(()) }
 }
 
 const fn check_picture(picture: &Picture) -> Result<(), PartError> {
