@@ -8,6 +8,7 @@ mod demo;
 mod detect;
 mod devices;
 pub mod embed;
+mod log;
 mod operator;
 mod prompt;
 mod record;
@@ -15,14 +16,12 @@ mod replay;
 mod run;
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{ConfigError, P_FALSE, USUAL_P_FALSE};
 use crate::daemon;
@@ -41,9 +40,9 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
-    /// What to log on stderr: a level (error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
+    /// What to log on stderr: a level (off, error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
     /// environment variable PERCEPTD_LOG, which wins over the config.
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log::parse_log)]
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -138,9 +137,12 @@ impl Cli {
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut out = io::stdout().lock();
-        let log = self.log.or_else(|| std::env::var("PERCEPTD_LOG").ok());
+        let log = match self.log.map_or_else(log::of_environment, |log| Ok(Some(log))) {
+            Ok(log) => log,
+            Err(mistake) => return Ok(usage(mistake)),
+        };
         if !matches!(self.command, Command::Run { .. }) {
-            start_logging(log.as_deref().unwrap_or("warn"))?;
+            log::start_logging(log.as_deref().unwrap_or("warn"))?;
         }
         match self.command {
             Command::Run { config } => run::run(&config, log.as_deref()),
@@ -153,10 +155,7 @@ impl Cli {
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
             Command::Prompt(command) => match command.mistake() {
-                Some(mistake) => {
-                    report(&anyhow::Error::msg(mistake));
-                    Ok(ExitCode::from(EXIT_USAGE))
-                }
+                Some(mistake) => Ok(usage(mistake)),
                 None => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
             },
             Command::Devices { json } => {
@@ -183,38 +182,6 @@ impl Cli {
     }
 }
 
-/// Changes what is logged while perceptd runs.
-struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>);
-
-impl LogFilter {
-    fn set(&self, filter: &str) {
-        match log_filter(filter).map(|filter| (self.0)(filter)) {
-            Ok(Ok(())) => tracing::info!("the log level is {filter} now"),
-            Ok(Err(error)) => tracing::warn!("the log level cannot be changed: {error}"),
-            Err(error) => tracing::warn!("{error:#}"),
-        }
-    }
-}
-
-/// Sends what passes `filter` to stderr.
-fn start_logging(filter: &str) -> anyhow::Result<LogFilter> {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(log_filter(filter)?)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_filter_reloading();
-    let handle = subscriber.reload_handle();
-    subscriber.init();
-    Ok(LogFilter(Box::new(move |filter| handle.reload(filter))))
-}
-
-fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
-    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs. The client
-    // has a warning for each message that the broker refuses, which perceptd tells once.
-    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,rumqttc=error,{filter}"))
-        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
-}
-
 /// What perceptd exits with after an error: [`EXIT_USAGE`] for a config that cannot be read or is wrong, else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
@@ -238,6 +205,12 @@ fn in_words(error: &anyhow::Error) -> String {
         .skip(1)
         .map(ToString::to_string)
         .fold(error.to_string(), |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+}
+
+/// Tells a mistake of the command line that its parser cannot see.
+fn usage(mistake: String) -> ExitCode {
+    report(&anyhow::Error::msg(mistake));
+    ExitCode::from(EXIT_USAGE)
 }
 
 const fn exit(all_good: bool) -> ExitCode {
