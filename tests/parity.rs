@@ -76,7 +76,7 @@ fn thermal() -> Plane {
 }
 
 fn depth() -> Plane {
-    Plane::open_depth(&golden("depth_millimetres.png")).unwrap()
+    Plane::open_depth(&golden("depth_millimetres.png")).unwrap().plane
 }
 
 #[test]

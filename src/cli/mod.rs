@@ -75,14 +75,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Embed files into the joint space; prints one JSON line per file.
+    /// Embed files, or words, into the joint space; prints one JSON line for each.
     Embed {
         /// Which sense: image, audio, text, thermal, depth or imu.
         #[arg(long)]
         modality: Modality,
         #[command(flatten)]
         pack: Pack,
-        /// Files to embed; for text, the words themselves.
+        /// Files to embed: of image JPEG or PNG; of audio WAV, Ogg Vorbis, MP3 or FLAC; of thermal a 16-bit grey PNG of hundredths of a kelvin; of
+        /// depth one of millimetres, 0 where there is no reading; of imu CSV, t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps. For
+        /// text the words themselves, or @FILE for a text in each line of a file.
         #[arg(required = true)]
         files: Vec<String>,
     },
@@ -136,6 +138,17 @@ impl Cli {
     /// # Errors
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let may_end_early = matches!(
+            self.command,
+            Command::Embed { .. } | Command::Detect { .. } | Command::Replay(_) | Command::Demo(_)
+        );
+        match self.work() {
+            Err(error) if may_end_early && is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+            result => result,
+        }
+    }
+
+    fn work(self) -> anyhow::Result<ExitCode> {
         let mut out = io::stdout().lock();
         let log = match self.log.map_or_else(log::of_environment, |log| Ok(Some(log))) {
             Ok(log) => log,
@@ -190,6 +203,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         // Whether a secret can be read depends on who runs perceptd.
         Some(ConfigError::Secret { .. }) | None => ExitCode::FAILURE,
     }
+}
+
+/// Whether what was written to has no reader any longer: `| head -1` has had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let written = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let as_json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        written.or_else(as_json) == Some(io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// Prints an error and its causes on stderr.
