@@ -290,7 +290,7 @@ fn whoever_has_read_enough_ends_it() {
     let embed = [&["embed", "--modality", "image"], &TINY[..], &pictures].concat();
     let detect = [&["detect", "--prompt", "text:a dog"], &TINY[..], &pictures].concat();
     let replay = [&["replay", "deploy/bundled/meadow.mcap"], &TINY[..]].concat();
-    let demo = [&["demo", "--json", "--prompt", "text:sheep"], &TINY[..]].concat();
+    let demo = vec!["demo", "--json"];
     for arguments in [embed, detect, replay, demo] {
         let mut child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = String::new();
@@ -337,4 +337,33 @@ fn without_the_packs_of_a_checkout_it_is_told_how_to_name_one() {
     let told = told(&output);
     assert!(told.contains("models/reference/pack.toml") && told.contains("--pack"), "{told}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn absent_devices_say_where_to_look_and_alsa_says_nothing_past_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (alsa, config) = (folder.path().join("asound.conf"), folder.path().join("perceptd.toml"));
+    std::fs::write(&alsa, "</usr/share/alsa/alsa.conf>\npcm.!default { type hw card nowhere }\n").unwrap();
+    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+    let text = format!(
+        "[robot]\nname = 'deaf'\n[pack]\npath = '{}'\n[sensors.mic]\ndriver = 'microphone'\n\
+         [sensors.imu]\ndriver = 'witmotion'\ndevice = '/dev/null'\n",
+        pack.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    for level in ["warn", "perceptd=debug"] {
+        let out = folder.path().join(level);
+        let record = ["record", "--for", "1s", "--config", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let output =
+            command(&[&["--log", level], &record[..]].concat()).env("ALSA_CONFIG_PATH", &alsa).output().unwrap();
+        let told = told(&output);
+        for why in [
+            "default microphone: not there, or it does not record; `perceptd devices` lists what there is",
+            "/dev/null: it is no serial port; `perceptd devices` lists those that there are",
+        ] {
+            assert!(told.contains(why), "{told}");
+        }
+        assert!(!told.contains("ALSA lib"), "{told}");
+        assert_eq!(told.contains("ALSA: "), level == "perceptd=debug", "{told}");
+    }
 }
