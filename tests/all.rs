@@ -3,6 +3,7 @@
 // Clippy grants these inside #[test] functions only, not in the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod command_line;
 mod control;
 mod daemon;
 mod demo;

@@ -1,14 +1,16 @@
 //! The main job end to end, as `perceptd demo` shows it: bundled recording, reference pack, embedded broker, a subscriber.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use perceptd::geometry::PixelBox;
 use perceptd::media::{CameraFrame, Picture, PixelFormat};
 use perceptd::recording::{Recording, RecordingWriter};
 use perceptd::sensors::{Sample, SampleData};
+use perceptd::time::now;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -266,16 +268,74 @@ fn a_muted_sound_track_is_heard_as_nothing() {
 }
 
 #[test]
-fn another_prompt_finds_its_own_and_not_the_first_ones() {
+fn other_prompts_find_their_own_and_not_the_first_ones() {
     let (truth, begin) = (truth(), begin_secs());
-    let duck = truth.objects.iter().find(|object| object.name == "duck").unwrap();
-    let events = events(&lines(&demo(&["--prompt", "audio:deploy/bundled/prompts/duck.ogg"])));
-    let seen = events.get(&("duck".to_owned(), "camera".to_owned())).unwrap();
-    assert_eq!(events.keys().filter(|(prompt, _)| prompt != "duck").count(), 0);
-    for event in seen {
-        let (from, to) = interval(event, begin);
-        assert!(duck.is_present_during(from, to), "{event:?}");
+    let prompts = ["text:horse", "audio:deploy/bundled/prompts/duck.ogg", "audio:deploy/bundled/prompts/pig.ogg"];
+    let events = events(&lines(&demo(&prompts.map(|prompt| ["--prompt", prompt]).concat())));
+    for (name, sensor) in events.keys() {
+        let is_there = name == "duck" || (name == "horse" && sensor == "camera");
+        assert!(is_there, "{name} on {sensor}: neither a pig nor the word for a horse is seen or heard: {events:?}");
     }
+    for name in ["horse", "duck"] {
+        let thing = truth.objects.iter().find(|object| object.name == name).unwrap();
+        let seen = events.get(&(name.to_owned(), "camera".to_owned())).unwrap();
+        for event in seen {
+            let (from, to) = interval(event, begin);
+            assert!(thing.is_present_during(from, to), "{event:?}");
+        }
+    }
+}
+
+/// A demo in real time, as a person sees it; ended when dropped.
+struct Shown(Child);
+
+impl Shown {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perceptd"));
+        Self(command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Everything that it says until its end, which must be a clean one; `meanwhile` hears each line.
+    fn until_its_end(mut self, mut meanwhile: impl FnMut(&Child, &str)) -> Vec<String> {
+        let mut said = Vec::new();
+        for line in BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap) {
+            meanwhile(&self.0, &line);
+            said.push(line);
+        }
+        let status = self.0.wait().unwrap();
+        let mut errors = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert!(status.success() && errors.is_empty(), "{status}: {errors}{said:#?}");
+        assert!(said.iter().any(|line| line.contains("first embedding, from ")), "{said:#?}");
+        assert!(said.last().unwrap().contains("status: stopped"), "{said:#?}");
+        said
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        // It has ended by itself unless the test failed.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn in_real_time_it_ends_by_itself_after_so_long() {
+    let begin = now();
+    let said = Shown::start(&["--for", "6s"]).until_its_end(|_, _| {});
+    let secs = now().nanos_since(begin) as f64 / 1e9;
+    assert!((6.0..90.0).contains(&secs), "{secs} s");
+    assert!(said.iter().any(|line| line.contains("embeddings: ") && line.contains("camera ")), "{said:#?}");
+}
+
+#[test]
+fn an_interrupt_ends_it_cleanly() {
+    Shown::start(&[]).until_its_end(|child, line| {
+        if line.contains("first embedding, from ") {
+            assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        }
+    });
 }
 
 #[test]

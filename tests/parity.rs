@@ -76,7 +76,7 @@ fn thermal() -> Plane {
 }
 
 fn depth() -> Plane {
-    Plane::open_depth(&golden("depth_millimetres.png")).unwrap()
+    Plane::open_depth(&golden("depth_millimetres.png")).unwrap().plane
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn tokens_equal_the_recipes() {
         let json = std::fs::read(root().join("models").join(pack).join("tokenizer.json")).unwrap();
         let tokens = TextTokens::new(&json, max_tokens).unwrap();
         for (line, words) in std::fs::read_to_string(golden("texts.txt")).unwrap().lines().enumerate() {
-            let ids: Vec<f64> = tokens.encode(words).unwrap().0.iter().map(|id| *id as f64).collect();
+            let ids: Vec<f64> = tokens.encode(words).unwrap().ids.iter().map(|id| *id as f64).collect();
             assert_eq!(ids, golden_file.numbers(&format!("{pack}.input_ids.{line}")), "{pack} {words:?}");
         }
     }

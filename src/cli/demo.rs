@@ -47,7 +47,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut settings = Settings::open(&bundled("deploy/bundled/demo.toml"))?;
+    let config = bundled("deploy/bundled/demo.toml");
+    anyhow::ensure!(
+        config.exists(),
+        "the demo is not installed ({} is missing): start it in a clone of perceptd",
+        config.display()
+    );
+    let mut settings = Settings::open(&config)?;
     let broker = EmbeddedBroker::start(0)?;
     settings.publish_without_credentials.broker.address = broker.address();
     settings.pack = arguments.pack.folder();
@@ -98,7 +104,7 @@ impl Watch {
                     self.screen.show(&heard)?;
                 }
                 _ = seen.tick() => {
-                    if deadline.is_some_and(|deadline| now() >= deadline) {
+                    if self.screen.is_closed || deadline.is_some_and(|deadline| now() >= deadline) {
                         stop.store(true, Ordering::Relaxed);
                     }
                     self.screen.refresh()?;
@@ -116,11 +122,15 @@ struct Screen {
     refreshed_at: MonoTime,
     heard: BTreeMap<String, u32>,
     nothing_yet: bool,
+    /// Whether whoever read it has had enough (`| head -1`).
+    is_closed: bool,
 }
 
 impl Screen {
     fn new(json: bool, settings: &Settings) -> Self {
-        let screen = Self { json, started_at: now(), refreshed_at: now(), heard: BTreeMap::new(), nothing_yet: true };
+        let (started_at, refreshed_at) = (now(), now());
+        let mut screen =
+            Self { json, started_at, refreshed_at, heard: BTreeMap::new(), nothing_yet: true, is_closed: false };
         let prompts: Vec<&str> = settings.prompts.iter().map(|prompt| &*prompt.id).collect();
         // A closed terminal shows at the first line that matters.
         drop(screen.line(&format!("looking and listening for: {}", prompts.join(", "))));
@@ -131,7 +141,7 @@ impl Screen {
         match heard {
             Heard::Event(event) if self.json => {
                 let line = serde_json::to_string(event).map_err(io::Error::other)?;
-                writeln!(io::stdout().lock(), "{line}")
+                self.print(&line)
             }
             Heard::Event(event) => self.line(&event_line(event)),
             Heard::Embedding(embedding) => {
@@ -174,12 +184,22 @@ impl Screen {
         self.line(&format!("embeddings: {}", rates.join("  ")))
     }
 
-    fn line(&self, text: &str) -> io::Result<()> {
+    fn line(&mut self, text: &str) -> io::Result<()> {
         if self.json {
             return Ok(());
         }
         let secs = now().nanos_since(self.started_at) as f64 / NANOS_PER_SEC as f64;
-        writeln!(io::stdout().lock(), "{secs:6.1} s  {text}")
+        self.print(&format!("{secs:6.1} s  {text}"))
+    }
+
+    fn print(&mut self, line: &str) -> io::Result<()> {
+        match writeln!(io::stdout().lock(), "{line}") {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            result => result,
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::detect::{Detector, Found, Frame};
@@ -91,7 +90,7 @@ fn enrolled(
 }
 
 fn search(file: &Path, prompts: &[(String, Prompt)], encoders: &Encoders, bank: &Bank) -> anyhow::Result<Vec<Found>> {
-    let picture = Picture::open(file).context("cannot use this picture")?;
+    let picture = Picture::open(file)?;
     let map = encoders.map(&picture)?;
     let made_of: Vec<Modality> = prompts.iter().map(|(_, prompt)| prompt.made_of).collect();
     let frame = Frame::new(bank, (picture.width, picture.height), &map, &made_of);

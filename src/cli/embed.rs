@@ -2,14 +2,14 @@
 //!
 //! For tests and for anyone who wants to judge a pack; it knows neither sensors nor broker.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::encoders::{Embedding, Encoders};
-use crate::media::{Motion, Picture, Plane, Sound};
+use crate::media::{Motion, Picture, Plane, ReadPlane, Sound};
 use crate::modality::Modality;
 
 /// One line of output.
@@ -30,21 +30,37 @@ struct Line<'a> {
 pub fn run(pack: &Path, modality: Modality, inputs: &[String], out: &mut impl Write) -> Result<bool> {
     let encoders = Encoders::open(pack, &[modality])?;
     let mut all = true;
-    for input in inputs {
-        match embed(&encoders, modality, input) {
-            Ok(embedded) => {
-                for (file, embedding) in &embedded {
-                    write_line(out, file, embedding)?;
-                }
-            }
+    let mut write = |embedded: Result<Embedding>, input: &str, told_as: &str| {
+        match embedded {
+            Ok(embedding) => write_line(out, input, &embedding)?,
             Err(why) => {
-                eprintln!("{input}: {}", super::in_words(&why));
+                tell(told_as, &super::in_words(&why));
                 all = false;
             }
+        }
+        anyhow::Ok(())
+    };
+    for input in inputs {
+        if modality != Modality::Text {
+            write(embed(&encoders, modality, input), input, input)?;
+            continue;
+        }
+        match texts(input) {
+            Ok(texts) => {
+                for words in texts {
+                    write(encoders.text(&words).map_err(Into::into), &words, &format!("{words:?}"))?;
+                }
+            }
+            Err(why) => write(Err(why), input, input)?,
         }
     }
     out.flush().context("cannot write")?;
     Ok(all)
+}
+
+fn tell(input: &str, what: &str) {
+    // Nothing is left to tell when stderr is gone.
+    drop(writeln!(io::stderr(), "{input}: {what}"));
 }
 
 fn write_line(out: &mut impl Write, file: &str, embedding: &Embedding) -> Result<()> {
@@ -53,23 +69,31 @@ fn write_line(out: &mut impl Write, file: &str, embedding: &Embedding) -> Result
     out.write_all(b"\n").context("cannot write")
 }
 
-fn embed(encoders: &Encoders, modality: Modality, input: &str) -> Result<Vec<(String, Embedding)>> {
-    let path = Path::new(input);
-    let embedding = match modality {
+fn embed(encoders: &Encoders, modality: Modality, file: &str) -> Result<Embedding> {
+    let path = Path::new(file);
+    Ok(match modality {
         Modality::Image => encoders.image(&Picture::open(path)?)?,
         Modality::Audio => encoders.sound(&Sound::open(path)?)?,
-        Modality::Thermal => encoders.thermal(&Plane::open_thermal(path)?)?,
-        Modality::Depth => encoders.depth(&Plane::open_depth(path)?)?,
+        Modality::Thermal => encoders.thermal(&measured(file, Plane::open_thermal(path)?, "hundredths of a kelvin"))?,
+        Modality::Depth => encoders.depth(&measured(file, Plane::open_depth(path)?, "millimetres"))?,
         Modality::Imu => encoders.motion(&Motion::open(path)?)?,
-        Modality::Text => {
-            return texts(input)?.into_iter().map(|words| Ok((words.clone(), encoders.text(&words)?))).collect();
-        }
-    };
-    Ok(vec![(input.to_owned(), embedding)])
+        Modality::Text => encoders.text(file)?,
+    })
+}
+
+/// The plane; whoever gives a picture that holds no such numbers is told so.
+fn measured(file: &str, read: ReadPlane, unit: &str) -> Plane {
+    if !read.is_measured {
+        tell(
+            file,
+            &format!("it is no 16-bit grey PNG, which would hold {unit}: its brightness is taken in their place"),
+        );
+    }
+    read.plane
 }
 
 fn texts(input: &str) -> Result<Vec<String>> {
     let Some(file) = input.strip_prefix('@') else { return Ok(vec![input.to_owned()]) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    let text = std::fs::read_to_string(file).context("cannot be read")?;
     Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }

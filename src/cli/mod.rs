@@ -8,6 +8,7 @@ mod demo;
 mod detect;
 mod devices;
 pub mod embed;
+mod log;
 mod operator;
 mod prompt;
 mod record;
@@ -15,14 +16,12 @@ mod replay;
 mod run;
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{ConfigError, P_FALSE, USUAL_P_FALSE};
 use crate::daemon;
@@ -41,9 +40,9 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
-    /// What to log on stderr: a level (error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
+    /// What to log on stderr: a level (off, error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
     /// environment variable PERCEPTD_LOG, which wins over the config.
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log::parse_log)]
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -76,14 +75,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Embed files into the joint space; prints one JSON line per file.
+    /// Embed files, or words, into the joint space; prints one JSON line for each.
     Embed {
         /// Which sense: image, audio, text, thermal, depth or imu.
         #[arg(long)]
         modality: Modality,
         #[command(flatten)]
         pack: Pack,
-        /// Files to embed; for text, the words themselves.
+        /// Files to embed: of image JPEG or PNG; of audio WAV, Ogg Vorbis, MP3 or FLAC; of thermal a 16-bit grey PNG of hundredths of a kelvin; of
+        /// depth one of millimetres, 0 where there is no reading; of imu CSV, t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps. For
+        /// text the words themselves, or @FILE for a text in each line of a file.
         #[arg(required = true)]
         files: Vec<String>,
     },
@@ -137,10 +138,24 @@ impl Cli {
     /// # Errors
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let may_end_early = matches!(
+            self.command,
+            Command::Embed { .. } | Command::Detect { .. } | Command::Replay(_) | Command::Demo(_)
+        );
+        match self.work() {
+            Err(error) if may_end_early && is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+            result => result,
+        }
+    }
+
+    fn work(self) -> anyhow::Result<ExitCode> {
         let mut out = io::stdout().lock();
-        let log = self.log.or_else(|| std::env::var("PERCEPTD_LOG").ok());
+        let log = match self.log.map_or_else(log::of_environment, |log| Ok(Some(log))) {
+            Ok(log) => log,
+            Err(mistake) => return Ok(usage(mistake)),
+        };
         if !matches!(self.command, Command::Run { .. }) {
-            start_logging(log.as_deref().unwrap_or("warn"))?;
+            log::start_logging(log.as_deref().unwrap_or("warn"))?;
         }
         match self.command {
             Command::Run { config } => run::run(&config, log.as_deref()),
@@ -153,10 +168,7 @@ impl Cli {
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
             Command::Prompt(command) => match command.mistake() {
-                Some(mistake) => {
-                    report(&anyhow::Error::msg(mistake));
-                    Ok(ExitCode::from(EXIT_USAGE))
-                }
+                Some(mistake) => Ok(usage(mistake)),
                 None => Ok(exit(operator::block_on(prompt::run(command, &mut out))?)),
             },
             Command::Devices { json } => {
@@ -183,38 +195,6 @@ impl Cli {
     }
 }
 
-/// Changes what is logged while perceptd runs.
-struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>);
-
-impl LogFilter {
-    fn set(&self, filter: &str) {
-        match log_filter(filter).map(|filter| (self.0)(filter)) {
-            Ok(Ok(())) => tracing::info!("the log level is {filter} now"),
-            Ok(Err(error)) => tracing::warn!("the log level cannot be changed: {error}"),
-            Err(error) => tracing::warn!("{error:#}"),
-        }
-    }
-}
-
-/// Sends what passes `filter` to stderr.
-fn start_logging(filter: &str) -> anyhow::Result<LogFilter> {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(log_filter(filter)?)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_filter_reloading();
-    let handle = subscriber.reload_handle();
-    subscriber.init();
-    Ok(LogFilter(Box::new(move |filter| handle.reload(filter))))
-}
-
-fn log_filter(filter: &str) -> anyhow::Result<EnvFilter> {
-    // The embedded broker calls every closed connection an error, and the decoders every file that is none of theirs. The client
-    // has a warning for each message that the broker refuses, which perceptd tells once.
-    EnvFilter::try_new(format!("rumqttd=off,symphonia=off,rumqttc=error,{filter}"))
-        .with_context(|| format!("`{filter}` is no log level or filter: say for example info or perceptd=debug"))
-}
-
 /// What perceptd exits with after an error: [`EXIT_USAGE`] for a config that cannot be read or is wrong, else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
@@ -223,6 +203,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         // Whether a secret can be read depends on who runs perceptd.
         Some(ConfigError::Secret { .. }) | None => ExitCode::FAILURE,
     }
+}
+
+/// Whether what was written to has no reader any longer: `| head -1` has had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let written = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let as_json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        written.or_else(as_json) == Some(io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// Prints an error and its causes on stderr.
@@ -238,6 +227,12 @@ fn in_words(error: &anyhow::Error) -> String {
         .skip(1)
         .map(ToString::to_string)
         .fold(error.to_string(), |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+}
+
+/// Tells a mistake of the command line that its parser cannot see.
+fn usage(mistake: String) -> ExitCode {
+    report(&anyhow::Error::msg(mistake));
+    ExitCode::from(EXIT_USAGE)
 }
 
 const fn exit(all_good: bool) -> ExitCode {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::start_logging;
+use super::log::start_logging;
 use crate::config::{ConfigFile, LogLevel};
 use crate::daemon::{self, Remote};
 

@@ -388,6 +388,8 @@ fn reference(folder: &Path, marks: &[&str]) -> String {
 #[test]
 fn the_reference_config_tells_the_defaults() {
     let folder = folder();
+    // What is in force needs nothing but the pack.
+    std::fs::remove_dir_all(folder.path().join("prompts")).unwrap();
     let as_it_is = Settings::from_text(&reference(folder.path(), &[]), folder.path()).unwrap();
     let spelled_out = reference(folder.path(), &["#"]);
     assert!(spelled_out.contains("\nport = 1883\n") && spelled_out.contains("\nlevel = \"info\""), "{spelled_out}");

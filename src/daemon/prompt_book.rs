@@ -265,8 +265,8 @@ impl PromptBook {
 /// A prompt's parts for people.
 fn made_of(settings: &PromptSettings) -> String {
     let parts = settings.parts.iter().map(|part| match part.weight {
-        1.0 => part.source.to_string(),
-        weight => format!("{weight}·{}", part.source),
+        1.0 => part.source.in_short(),
+        weight => format!("{weight}·{}", part.source.in_short()),
     });
     parts.collect::<Vec<_>>().join(" + ")
 }

@@ -149,8 +149,8 @@ fn words(pack: &Pack) -> Result<Loaded, EncodersError> {
         .map_err(|why| pack.fault(&text.tokenizer, why))?;
     let shape = [1, text.max_tokens];
     let inputs = [InputSpec::i64(&text.input_ids, &shape), InputSpec::i64(&text.attention_mask, &shape)];
-    let (ids, mask) = tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
-    let probe = |session: &Session| session.run_tokens(&ids, &mask);
+    let probe = tokens.encode("a probe").map_err(|why| pack.fault(&text.tokenizer, why))?;
+    let probe = |session: &Session| session.run_tokens(&probe.ids, &probe.mask);
     let session = proven(pack, &text.file, &inputs, &text.embedding, &[1, pack.dim()], probe)?;
     Ok(Loaded::Words(Box::new(tokens), session))
 }

@@ -27,7 +27,7 @@ impl Pack {
         let path = folder.join(MANIFEST_FILE);
         let fault = |why: String| EncodersError::Pack { path: path.clone(), why };
         let text = std::fs::read_to_string(&path)
-            .map_err(|why| fault(format!("cannot be read ({why}): name the folder of a model pack")))?;
+            .map_err(|why| fault(format!("cannot be read ({why}): name a model pack's folder, with --pack or as `path` under [pack] in the config")))?;
         let manifest = Manifest::parse(&text).map_err(fault)?;
         let mut pack = Self {
             folder: folder.to_owned(),

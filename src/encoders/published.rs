@@ -162,7 +162,7 @@ impl Encoders {
     /// Embeds words.
     ///
     /// # Errors
-    /// When there is nothing but white space.
+    /// When there is nothing but white space, or no word that the pack's tokenizer knows: all such texts are alike to it.
     pub fn text(&self, words: &str) -> Result<Embedding, EncodersError> {
         let (tokens, session) = self.find(Modality::Text, |loaded| match loaded {
             Loaded::Words(tokens, session) => Some((tokens, session)),
@@ -171,8 +171,16 @@ impl Encoders {
         if words.trim().is_empty() {
             return Err(refuse(Modality::Text, "there is nothing but white space"));
         }
-        let (ids, mask) = tokens.encode(words).map_err(|why| refuse(Modality::Text, why))?;
-        let output = session.run_tokens(&ids, &mask).map_err(|why| refuse(Modality::Text, why))?;
+        let tokens = tokens.encode(words).map_err(|why| refuse(Modality::Text, why))?;
+        if !tokens.is_known {
+            let why = format!(
+                "none of the words of `{}` is known to this pack's tokenizer; say it in words of the language that the pack was made for (its \
+                 CARD.md tells)",
+                words.trim()
+            );
+            return Err(refuse(Modality::Text, why));
+        }
+        let output = session.run_tokens(&tokens.ids, &tokens.mask).map_err(|why| refuse(Modality::Text, why))?;
         self.publish(Modality::Text, &output.values)
     }
 

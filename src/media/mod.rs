@@ -15,20 +15,15 @@ pub use camera::{CameraFrame, PixelFormat};
 pub use jpeg::jpeg_size;
 pub use motion::Motion;
 pub use picture::Picture;
-pub use plane::Plane;
+pub use plane::{Plane, ReadPlane};
 pub use sound::Sound;
 
 /// Why media could not be read. The caller adds which file or frame it was.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// The file could not be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error("cannot be read: {0}")]
+    Read(#[source] std::io::Error),
     /// The bytes are not what they should be.
     #[error("not a readable {what}: {why}")]
     Malformed {
@@ -38,13 +33,17 @@ pub enum MediaError {
         why: String,
     },
     /// Nothing to work on: a picture without pixels, a sound without samples.
-    #[error("the {0} is empty")]
+    #[error("the {0} is empty: make it anew, or use another one")]
     Empty(&'static str),
 }
 
 impl MediaError {
     fn malformed(what: &'static str, why: impl ToString) -> Self {
-        Self::Malformed { what, why: why.to_string() }
+        let mut why = why.to_string();
+        if why.contains("unexpected end of file") {
+            why.push_str("; it is cut short or damaged: copy it anew, or use another one");
+        }
+        Self::Malformed { what, why }
     }
 }
 
@@ -52,5 +51,5 @@ impl MediaError {
 const MAX_SIDE_PX: u32 = 16_384;
 
 fn read(path: &Path) -> Result<Vec<u8>, MediaError> {
-    std::fs::read(path).map_err(|source| MediaError::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(MediaError::Read)
 }

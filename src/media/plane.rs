@@ -22,18 +22,29 @@ pub struct Plane {
     pub values: Vec<f32>,
 }
 
+/// A plane that was read from a picture file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadPlane {
+    /// The numbers.
+    pub plane: Plane,
+    /// Whether they are °C or metres; else the luma of a picture that says neither.
+    pub is_measured: bool,
+}
+
 impl Plane {
     /// Reads a thermal frame. A 16-bit grey PNG holds hundredths of a kelvin and becomes °C; any other picture (8-bit, colour)
     /// is taken as relative intensity, its luma from 0 to 255.
     ///
     /// # Errors
     /// When the file cannot be read or is no picture.
-    pub fn open_thermal(path: &Path) -> Result<Self, MediaError> {
+    pub fn open_thermal(path: &Path) -> Result<ReadPlane, MediaError> {
         let bytes = read(path)?;
-        match grey16(&bytes)? {
-            Some(grey) => Ok(Self::from_grey16(&grey, KELVIN_PER_STEP, CELSIUS_AT_ZERO, None)),
-            None => Ok(Self::from_luma(&Picture::from_bytes(&bytes)?)),
-        }
+        let grey = grey16(&bytes)?;
+        let plane = match &grey {
+            Some(grey) => Self::from_grey16(grey, KELVIN_PER_STEP, CELSIUS_AT_ZERO, None),
+            None => Self::from_luma(&Picture::from_bytes(&bytes)?),
+        };
+        Ok(ReadPlane { plane, is_measured: grey.is_some() })
     }
 
     /// Reads a depth frame: a 16-bit grey PNG of millimetres becomes metres, 0 = no reading = NaN; of any other picture the
@@ -41,14 +52,15 @@ impl Plane {
     ///
     /// # Errors
     /// When the file cannot be read or is no picture.
-    pub fn open_depth(path: &Path) -> Result<Self, MediaError> {
+    pub fn open_depth(path: &Path) -> Result<ReadPlane, MediaError> {
         let bytes = read(path)?;
         if let Some(grey) = grey16(&bytes)? {
-            return Ok(Self::from_grey16(&grey, METRES_PER_STEP, 0.0, Some(0)));
+            let plane = Self::from_grey16(&grey, METRES_PER_STEP, 0.0, Some(0));
+            return Ok(ReadPlane { plane, is_measured: true });
         }
         let mut plane = Self::from_luma(&Picture::from_bytes(&bytes)?);
         plane.values.iter_mut().filter(|v| **v == 0.0).for_each(|v| *v = f32::NAN);
-        Ok(plane)
+        Ok(ReadPlane { plane, is_measured: false })
     }
 
     /// Reads a 16-bit grey PNG: each value times `scale` plus `offset`.
@@ -108,11 +120,12 @@ mod tests {
     #[test]
     fn hundredths_of_a_kelvin_become_celsius_and_millimetres_metres() {
         let file = written(&[27_315, 30_000, 0, 1_500], 2);
-        let thermal = Plane::open_thermal(file.path()).unwrap();
+        let ReadPlane { plane: thermal, is_measured } = Plane::open_thermal(file.path()).unwrap();
+        assert!(is_measured);
         assert_eq!((thermal.width, thermal.height), (2, 2));
         assert!(thermal.values[0].abs() < 1e-4 && (thermal.values[1] - 26.85).abs() < 1e-4);
-        let depth = Plane::open_depth(file.path()).unwrap();
-        assert!(depth.values[2].is_nan() && (depth.values[3] - 1.5).abs() < 1e-6);
+        let ReadPlane { plane: depth, is_measured } = Plane::open_depth(file.path()).unwrap();
+        assert!(is_measured && depth.values[2].is_nan() && (depth.values[3] - 1.5).abs() < 1e-6);
     }
 
     #[test]
@@ -120,7 +133,8 @@ mod tests {
         let file = tempfile::NamedTempFile::with_suffix(".png").unwrap();
         let picture = Picture { width: 2, height: 1, rgb: vec![10, 10, 10, 200, 200, 200] };
         std::fs::write(file.path(), picture.to_png().unwrap()).unwrap();
-        let plane = Plane::open_thermal(file.path()).unwrap();
+        let ReadPlane { plane, is_measured } = Plane::open_thermal(file.path()).unwrap();
+        assert!(!is_measured && !Plane::open_depth(file.path()).unwrap().is_measured);
         assert!((plane.values[0] - 10.0).abs() < 1e-3 && (plane.values[1] - 200.0).abs() < 1e-3);
         assert!(Plane::open_png16(file.path(), 1.0, 0.0).is_err());
     }

@@ -1,6 +1,7 @@
 //! One ingredient of a prompt into a unit vector, refused with a reason when it cannot be heard, seen or read.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::{PartError, PartSource};
@@ -32,6 +33,17 @@ impl PartSource {
             Self::AudioFile(_) | Self::AudioBytes(_) => Modality::Audio,
             Self::ImageFile(_) | Self::ImageBytes(_) => Modality::Image,
             Self::Text(_) => Modality::Text,
+        }
+    }
+
+    /// What it is, for whoever may know what is looked for: a file by its name, not by where it lies on the robot.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self {
+            Self::AudioFile(path) => format!("audio:{}", name(path)),
+            Self::ImageFile(path) => format!("image:{}", name(path)),
+            Self::AudioBytes(_) | Self::ImageBytes(_) | Self::Text(_) => self.to_string(),
         }
     }
 
@@ -173,6 +185,9 @@ mod tests {
     fn parts_are_written_as_kind_and_content() {
         for text in ["audio:/a/bark.wav", "image:x.jpg", "text:a dog: barking"] {
             assert_eq!(text.parse::<PartSource>().unwrap().to_string(), text);
+        }
+        for (whole, short) in [("audio:/home/rover/bark.wav", "audio:bark.wav"), ("text:a/b", "text:a/b")] {
+            assert_eq!(whole.parse::<PartSource>().unwrap().in_short(), short);
         }
         for bad in ["", "dog", "audio:", "image:", "thermal:x"] {
             assert!(bad.parse::<PartSource>().is_err(), "{bad}");

@@ -103,11 +103,11 @@ fn camera_frame(path: &Path) -> Result<(&'static str, i64, SampleData), Recordin
 }
 
 fn thermal_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
-    Ok(("thermal", THERMAL_LATENCY_MS, SampleData::Thermal(media(path, Plane::open_thermal(path))?)))
+    Ok(("thermal", THERMAL_LATENCY_MS, SampleData::Thermal(media(path, Plane::open_thermal(path))?.plane)))
 }
 
 fn depth_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
-    Ok(("depth", DEPTH_LATENCY_MS, SampleData::Depth(media(path, Plane::open_depth(path))?)))
+    Ok(("depth", DEPTH_LATENCY_MS, SampleData::Depth(media(path, Plane::open_depth(path))?.plane)))
 }
 
 fn sound(path: &Path) -> Result<Vec<Sample>, RecordingError> {

@@ -38,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After this a stream that gives neither data nor hang-up reports an error (devices that die without HUP).
 const STREAM_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Where to look for one that is there.
+const LISTED: &str = "`perceptd devices` lists what there is";
+
 /// The kernel's list of sound cards.
 const ASOUND: &str = "/proc/asound";
 
@@ -93,6 +96,18 @@ pub(super) struct Microphone {
 
 impl Microphone {
     pub(super) fn open(id: SensorId, settings: &MicrophoneSettings) -> Result<Self, SensorError> {
+        // By itself ALSA's library tells on stderr what it finds wrong, past the log and at every retry. This holds for the thread alone.
+        let said = alsa::Output::local_error_handler();
+        let opened = Self::open_quietly(id.clone(), settings);
+        for line in
+            said.iter().flat_map(|said| said.borrow().to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+        {
+            tracing::debug!(sensor = %id, "ALSA: {line}");
+        }
+        opened
+    }
+
+    fn open_quietly(id: SensorId, settings: &MicrophoneSettings) -> Result<Self, SensorError> {
         let wanted = settings.device.as_deref();
         let name = wanted.unwrap_or("default microphone").to_owned();
         let lost = |why: String| SensorError::Lost { device: name.clone(), why };
@@ -120,8 +135,7 @@ impl Microphone {
             .and_then(|stream| stream.play().map(|()| stream))
             .map_err(|error| match error.kind() {
                 ErrorKind::UnsupportedConfig => unsupported(error.to_string()),
-                ErrorKind::DeviceBusy => lost(busy_in_words(&name)),
-                _ => lost(error.to_string()),
+                _ => lost(in_words(&error, &name)),
             })?;
         let sample_rate_hz = config.sample_rate;
         let clock = SampleClock::new(sample_rate_hz);
@@ -168,6 +182,15 @@ impl Drop for Microphone {
     }
 }
 
+/// Why a device cannot be opened now.
+fn in_words(error: &cpal::Error, name: &str) -> String {
+    match error.kind() {
+        ErrorKind::DeviceBusy => busy_in_words(name),
+        ErrorKind::DeviceNotAvailable => format!("not there, or it does not record; {LISTED}"),
+        _ => error.to_string(),
+    }
+}
+
 /// A part of an ALSA name such as `plughw:CARD=Webcam,DEV=0`.
 fn part_of<'a>(name: &'a str, key: &str) -> Option<&'a str> {
     name.split([':', ',']).find_map(|part| part.strip_prefix(key))
@@ -198,7 +221,7 @@ fn not_found() -> String {
     let there: Vec<String> = microphones(Path::new("/")).into_iter().map(|found| found.device).collect();
     let there =
         if there.is_empty() { "no sound card records".to_owned() } else { format!("there are {}", there.join(", ")) };
-    format!("not found; {there} (`arecord -L` lists more names)")
+    format!("not found; {there}; {LISTED} (`arecord -L` more names)")
 }
 
 fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
@@ -214,7 +237,7 @@ fn find_host(wanted: Option<&str>) -> Result<cpal::Host, String> {
 /// The device of exactly this id, or of this whole name: a part of a name may be another's too.
 fn find_device(host: &cpal::Host, wanted: Option<&str>) -> Result<cpal::Device, String> {
     let Some(wanted) = wanted else {
-        return host.default_input_device().ok_or_else(|| "there is no default microphone".to_owned());
+        return host.default_input_device().ok_or_else(|| format!("there is none; {LISTED}"));
     };
     let ids = [wanted.to_owned(), format!("{}:{wanted}", host.id())];
     if let Some(device) = ids.iter().filter_map(|id| id.parse().ok()).find_map(|id| host.device_by_id(&id)) {
@@ -244,10 +267,7 @@ fn choose_config(
     settings: &MicrophoneSettings,
     name: &str,
 ) -> Result<SupportedStreamConfig, SensorError> {
-    let lost = |error: cpal::Error| {
-        let why = if error.kind() == ErrorKind::DeviceBusy { busy_in_words(name) } else { error.to_string() };
-        SensorError::Lost { device: name.to_owned(), why }
-    };
+    let lost = |error: cpal::Error| SensorError::Lost { device: name.to_owned(), why: in_words(&error, name) };
     let Some(rate) = settings.sample_rate_hz else { return device.default_input_config().map_err(lost) };
     let offers: Vec<_> = device.supported_input_configs().map_err(lost)?.collect();
     let simplicity = |format: SampleFormat| match format {

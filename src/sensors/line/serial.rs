@@ -17,6 +17,9 @@ const READ_BYTES: usize = 4096;
 /// How serialport tells of EIO.
 const IO_ERROR: &str = "I/O error";
 
+/// How serialport tells of ENOTTY.
+const NO_TERMINAL: &str = "Not a typewriter";
+
 /// errno of a device whose driver has let go of it.
 const EIO: i32 = 5;
 const ENXIO: i32 = 6;
@@ -64,6 +67,9 @@ fn not_opened(device: &str, error: &serialport::Error) -> SensorError {
         // EIO has no kind of its own there: a board's UART whose driver is not bound, or a number without hardware (/dev/ttyS1).
         _ if error.description == IO_ERROR => {
             lost(device, "there is no hardware behind this port, or no driver is bound to it: is it the right one?")
+        }
+        _ if error.description == NO_TERMINAL => {
+            lost(device, "it is no serial port; `perceptd devices` lists those that there are")
         }
         _ => lost(device, error),
     }
