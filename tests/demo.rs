@@ -18,6 +18,8 @@ const BUNDLED: &str = "deploy/bundled/meadow.mcap";
 const TRUTH: &str = "deploy/bundled/truth.json";
 /// An event may begin before a thing is wholly in the picture and end a little after it has left.
 const SLACK_SECS: f64 = 1.5;
+/// Of the reference pack's sound encoder.
+const WINDOW_SECS: f64 = 2.0;
 
 #[derive(Deserialize)]
 struct Truth {
@@ -181,14 +183,19 @@ fn every_prompt_is_found_where_it_is_and_nowhere_else() {
     }
     let heard: Vec<&Line> =
         events.iter().filter(|((_, sensor), _)| sensor == "mic").flat_map(|(_, events)| events).collect();
-    assert!(!heard.is_empty(), "no prompt was heard");
-    for event in heard {
-        let (from, to) = interval(event, begin);
-        let sounds = truth.sounds.iter().filter(|sound| sound.name == event.prompt);
-        assert!(
-            sounds.into_iter().any(|sound| from <= sound.to_secs + SLACK_SECS && to >= sound.from_secs - SLACK_SECS),
-            "no such sound: {event:?}"
-        );
+    // Every sound is heard, by a window that holds some of it, and nothing else begins an event.
+    for sound in &truth.sounds {
+        let is_it = |event: &&&Line| event.prompt == sound.name && sound.is_held_by_the_first_window_of(event, begin);
+        assert_eq!(heard.iter().filter(is_it).count(), 1, "{}: {heard:?}", sound.name);
+    }
+    assert_eq!(heard.len(), truth.sounds.len(), "{heard:?}");
+}
+
+impl Sound {
+    /// An event begins with the window that fired first, two seconds long; here it may come half a second late.
+    fn is_held_by_the_first_window_of(&self, event: &Line, begin: f64) -> bool {
+        let (from, _) = interval(event, begin);
+        (self.from_secs - WINDOW_SECS..=self.to_secs + 0.5).contains(&from)
     }
 }
 
@@ -273,8 +280,9 @@ fn other_prompts_find_their_own_and_not_the_first_ones() {
     let prompts = ["text:horse", "audio:deploy/bundled/prompts/duck.ogg", "audio:deploy/bundled/prompts/pig.ogg"];
     let events = events(&lines(&demo(&prompts.map(|prompt| ["--prompt", prompt]).concat())));
     for (name, sensor) in events.keys() {
-        let is_there = name == "duck" || (name == "horse" && sensor == "camera");
-        assert!(is_there, "{name} on {sensor}: neither a pig nor the word for a horse is seen or heard: {events:?}");
+        // In sound words are a weak prompt, as the pack's card says.
+        let is_there = name == "duck" || name == "horse";
+        assert!(is_there, "{name} on {sensor}: a pig is neither seen nor heard: {events:?}");
     }
     for name in ["horse", "duck"] {
         let thing = truth.objects.iter().find(|object| object.name == name).unwrap();

@@ -80,14 +80,26 @@ def silhouettes(rng: np.random.Generator, cuts: list | None, height: int, width:
         yield values[..., 1], values[..., 0]
 
 
-def map_background(encoders: Encoders, pictures: list[Image.Image]) -> dict[str, np.ndarray]:
-    quantized, scales = [], []
-    for picture in pictures:
-        patches = encoders.patches(picture)
-        cells = patches.reshape(len(patches), -1).T
-        scale = np.float32(np.abs(cells).max() / 127)
-        quantized.append(np.rint(cells / scale).astype(np.int8)), scales.append(scale)
-    return {"background.map": np.stack(quantized), "background.map.scale": np.array(scales, np.float32)}
+def packed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As they lie in the file: all but the means as int8, and beside each its `.scale`. A map keeps its length, a vector has unit length."""
+    out = {}
+    for name, rows in tensors.items():
+        if name.startswith("mean.") or rows.dtype == np.int8 or name.endswith(".scale"):
+            out[name] = rows
+            continue
+        flat = rows.reshape(len(rows), -1)
+        greatest = np.abs(flat).max(1, keepdims=True)
+        whole = np.rint(flat * (127 / greatest)).astype(np.int8)
+        scale = greatest[:, 0] / 127 if name == "background.map" else 1 / np.linalg.norm(whole.astype(np.float64), axis=1)
+        out |= {name: whole.reshape(rows.shape), f"{name}.scale": scale.astype(np.float32)}
+    return out
+
+
+def unpacked(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """f32 again, from what lies in the file."""
+    rows = {name: t for name, t in tensors.items() if not name.endswith(".scale")}
+    scaled = {n: t * tensors[f"{n}.scale"].reshape(-1, *[1] * (t.ndim - 1)) for n, t in rows.items() if t.dtype == np.int8}
+    return rows | scaled
 
 
 def tensors(encoders: Encoders, map_frames: int = MAP_FRAMES, n: int = FRAMES, cohort: int = 192) -> dict[str, np.ndarray]:
@@ -107,9 +119,13 @@ def tensors(encoders: Encoders, map_frames: int = MAP_FRAMES, n: int = FRAMES, c
     means["text"] = unit(raw_text).mean(0)
     encoders.means.update(means)
     every = np.linspace(0, len(anchors.class_names()) - 1, cohort).astype(int)
+    rows = {f"background.{m}": encoders.publish(m, raw[m]) for m in raw}
+    rows["cohort.text"] = encoders.publish("text", raw_text[every])
+    rows["cohort.image"] = encoders.publish("image", raw_things)
     out = {f"mean.{m}": v for m, v in means.items()}
     out |= {f"background.{m}": encoders.publish(m, raw[m]) for m in raw}
     out["cohort.text"] = encoders.publish("text", raw_text[every])
     out["cohort.image"] = encoders.publish("image", raw_things)
-    out |= map_background(encoders, frames(map_frames, SEED + 7))
-    return {k: v if v.dtype == np.int8 else v.astype(np.float32) for k, v in out.items()}
+    patches = [encoders.patches(picture) for picture in frames(map_frames, SEED + 7)]
+    out["background.map"] = np.stack([p.reshape(len(p), -1).T for p in patches])
+    return {name: tensor.astype(np.float32) for name, tensor in out.items()}

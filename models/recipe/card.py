@@ -135,6 +135,7 @@ onnxruntime, one thread, best of 8, on a shared 2-core x86-64 machine that was b
 * Names that no ImageNet class is near, and fine kinds: among cut-outs looked at, a yak and a cow came out as “ox”, donkeys as “dingo” or “ox”.
 * Text in other scripts than Latin is unknown to it; it was made for English.
 * A text prompt has no notion of “no”, of counting or of relations.
+* Words as prompts for sound: among things that make sounds, the name of one animal is often heard in another (see “Sound”). A recorded sound is the better prompt, or `in = ["image"]`.
 * Anything points somewhere: a raw map has a greatest cell also when the thing is absent. Only the calibrated score rejects.
 * Scenes here are composed, not filmed: expect less on real cameras.
 """

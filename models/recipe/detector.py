@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from scipy.ndimage import label
 
 from anchors import unit
+from bank import unpacked
 from encoders import Encoders
 from paths import GOLDEN
 
@@ -66,13 +67,12 @@ def relative(plane: np.ndarray, peak: tuple[int, int]) -> np.ndarray:
 class Detector:
     def __init__(self, pack: Path):
         manifest = tomllib.loads((pack / "pack.toml").read_text())
-        self.bank = load_file(pack / manifest["bank"]["file"])
+        self.bank = unpacked(load_file(pack / manifest["bank"]["file"]))
         means = {name.removeprefix("mean."): v for name, v in self.bank.items() if name.startswith("mean.")}
         self.encoders = Encoders(pack, {name: section for name, section in manifest.items() if isinstance(section, dict)}, means)
         size = manifest["image"]["map_size"]
         rows, cols = size[0] // 32, size[1] // 32
-        maps = self.bank["background.map"].astype(np.float32) * self.bank["background.map.scale"][:, None, None]
-        self.background = [m.T.reshape(-1, rows, cols) for m in maps]
+        self.background = [m.T.reshape(-1, rows, cols) for m in self.bank["background.map"]]
         self.known: dict[tuple[str, str], tuple[float, float]] = {}
 
     def centred(self, patches: np.ndarray) -> np.ndarray:

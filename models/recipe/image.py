@@ -68,12 +68,13 @@ class Trunk:
         self.given.append(x)
         return self.g.conv(x, weight, bias, fed=self.fed[len(self.given) - 1] if self.fed else None)
 
-    def features(self, image: str) -> str:
-        """[1, 1280, H/32, W/32]."""
-        g = self.g
-        x = g.relu6(g.conv(image, *folded(self.state, "_conv_stem", "_bn0"), stride=2, pads=same_pads(3, 2), int8=False))
+    def stages(self, x: str, count: int = len(LITE0), channels: int = 3) -> str:
+        """The stem and the first `count` stages. A picture of one channel is taken for a grey one."""
+        g, (stem, bias) = self.g, folded(self.state, "_conv_stem", "_bn0")
+        stem = stem if channels == 3 else stem.sum(1, keepdims=True)
+        x = g.relu6(g.conv(x, stem, bias, stride=2, pads=same_pads(3, 2), int8=False))
         block, channels = 0, 32
-        for repeats, kernel, stride, expansion, out in LITE0:
+        for repeats, kernel, stride, expansion, out in LITE0[:count]:
             for repeat in range(repeats):
                 name, before, step = f"_blocks.{block}.", x, stride if repeat == 0 else 1
                 if expansion != 1:
@@ -84,7 +85,11 @@ class Trunk:
                 if step == 1 and channels == out:
                     x = g.op("Add", x, before)
                 block, channels = block + 1, out
-        return g.relu6(self.point(x, "_conv_head", "_bn1"))
+        return x
+
+    def features(self, image: str) -> str:
+        """[1, 1280, H/32, W/32]."""
+        return self.g.relu6(self.point(self.stages(image), "_conv_head", "_bn1"))
 
 
 def seen(tensors: Iterable[np.ndarray]) -> list[Inputs]:

@@ -41,8 +41,8 @@ def other_senses(folder: Path, prefix: str) -> tuple[dict, dict]:
 def assemble(folder: Path, name: str, dim: int, sections: dict, prefix: str, **sizes):
     sections["thermal"], sections["depth"] = manifest.grey_section(False), manifest.grey_section(True)
     other, brought = other_senses(folder, prefix)
-    seen = load_file(folder / "bank.safetensors") if ONLY_SENSES else bank.tensors(Encoders(folder, sections), **sizes)
-    tensors = seen | brought
+    seen = load_file(folder / "bank.safetensors") if ONLY_SENSES else bank.packed(bank.tensors(Encoders(folder, sections), **sizes))
+    tensors = seen | bank.packed(brought)
     save_file({k: np.ascontiguousarray(tensors[k]) for k in sorted(tensors)}, folder / "bank.safetensors")
     (folder / "bank.safetensors").chmod(0o644)
     manifest.write(folder, name, VERSION, LICENCE, dim, sections | other, tensors)

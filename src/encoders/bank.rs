@@ -70,28 +70,27 @@ pub(super) fn read(
 }
 
 fn maps(tensors: &SafeTensors, dim: usize, (rows, cols): (usize, usize)) -> Result<Vec<PatchMap>, String> {
-    let view = tensors.tensor("background.map").map_err(|why| why.to_string())?;
-    let (shape, frame) = (view.shape().to_vec(), rows * cols * dim);
-    let fits =
-        view.dtype() == Dtype::I8 && matches!(shape.as_slice(), [_, cells, d] if *cells == rows * cols && *d == dim);
-    if !fits {
-        let found = format!("{:?} {shape:?}", view.dtype());
-        return Err(format!(
-            "`background.map` is {found} instead of I8 [n, {}, {dim}] for image.map_size",
-            rows * cols
-        ));
+    let (shape, frames) = scaled(tensors, "background.map")?;
+    if !matches!(shape.as_slice(), [_, cells, d] if *cells == rows * cols && *d == dim) {
+        let cells = rows * cols;
+        return Err(format!("`background.map` is {shape:?} instead of [n, {cells}, {dim}] for image.map_size"));
     }
-    let (scale_shape, scales) = floats(tensors, "background.map.scale")?;
+    Ok(frames.into_iter().map(|cells| PatchMap { rows, cols, dim, cells }).collect())
+}
+
+/// Shape and rows of an i8 tensor, each multiplied by its number in `<name>.scale`.
+fn scaled(tensors: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<Vec<f32>>), String> {
+    let view = tensors.tensor(name).map_err(|why| format!("`{name}`: {why}"))?;
+    let (shape, row) = (view.shape().to_vec(), view.shape().iter().skip(1).product::<usize>());
+    if view.dtype() != Dtype::I8 {
+        return Err(format!("`{name}` is {:?} instead of I8", view.dtype()));
+    }
+    let (scale_shape, scales) = floats(tensors, &format!("{name}.scale"))?;
     if scale_shape.first() != shape.first() || scale_shape.len() != 1 {
-        return Err(format!("`background.map.scale` has shape {scale_shape:?}, but `background.map` {shape:?}"));
+        return Err(format!("`{name}.scale` has shape {scale_shape:?}, but `{name}` {shape:?}"));
     }
-    let decode = |(bytes, scale): (&[u8], &f32)| PatchMap {
-        rows,
-        cols,
-        dim,
-        cells: bytes.iter().map(|b| f32::from(b.cast_signed()) * scale).collect(),
-    };
-    Ok(view.data().chunks_exact(frame.max(1)).zip(&scales).map(decode).collect())
+    let decode = |(bytes, scale): (&[u8], &f32)| bytes.iter().map(|b| f32::from(b.cast_signed()) * scale).collect();
+    Ok((shape, view.data().chunks_exact(row.max(1)).zip(&scales).map(decode).collect()))
 }
 
 fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
@@ -99,10 +98,9 @@ fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
 }
 
 fn rows(tensors: &SafeTensors, name: &str, dim: usize) -> Result<Vec<Vec<f32>>, String> {
-    let (shape, values) = floats(tensors, name)?;
-    match shape.as_slice() {
-        [_, d] if *d == dim => Ok(values.chunks_exact(dim).map(<[f32]>::to_vec).collect()),
-        _ => Err(format!("`{name}` has shape {shape:?} instead of [n, {dim}]")),
+    match scaled(tensors, name)? {
+        (shape, rows) if matches!(shape.as_slice(), [_, d] if *d == dim) => Ok(rows),
+        (shape, _) => Err(format!("`{name}` has shape {shape:?} instead of [n, {dim}]")),
     }
 }
 
@@ -150,7 +148,8 @@ mod tests {
         let bytes = file(&[
             ("mean.text", Dtype::F32, &[2], f32s(&[3.0, 4.0])),
             ("mean.image", Dtype::F32, &[2], f32s(&[1.0, 2.0])),
-            ("background.audio", Dtype::F32, &[2, 2], f32s(&[1.0, 0.0, 0.0, 1.0])),
+            ("background.audio", Dtype::I8, &[2, 2], vec![127, 0, 0, 64]),
+            ("background.audio.scale", Dtype::F32, &[2], f32s(&[1.0 / 127.0, 1.0 / 64.0])),
             ("background.map", Dtype::I8, &[1, 2, 2], vec![1, 2, 255, 4]),
             ("background.map.scale", Dtype::F32, &[1], f32s(&[0.5])),
         ]);
@@ -163,6 +162,18 @@ mod tests {
         assert!(read(&bytes, 7, 2, Some((2, 2))).unwrap_err().contains("background.map"));
         assert!(Means::read(&bytes, 3).unwrap_err().contains("mean.image"));
         assert!(Means::read(&bytes[..40], 2).is_err());
+    }
+
+    #[test]
+    fn a_row_without_its_scale_or_of_another_type_is_refused() {
+        let background = |dtype, data, scale: &[f32]| {
+            let scale = ("background.audio.scale", Dtype::F32, &[scale.len()][..], f32s(scale));
+            read(&file(&[("background.audio", dtype, &[2, 2], data), scale]), 7, 2, None).unwrap_err()
+        };
+        assert!(background(Dtype::I8, vec![1; 4], &[1.0]).contains("`background.audio.scale` has shape [1]"));
+        assert!(background(Dtype::F32, vec![0; 16], &[1.0, 1.0]).contains("F32 instead of I8"));
+        let alone = file(&[("cohort.text", Dtype::I8, &[1, 2], vec![1, 2])]);
+        assert!(read(&alone, 7, 2, None).unwrap_err().contains("cohort.text.scale"));
     }
 
     #[test]
