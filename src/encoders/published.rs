@@ -56,11 +56,7 @@ impl Encoders {
         let [_, dim, rows, cols] = *output.shape.as_slice() else {
             return Err(refuse(Modality::Image, format!("the map has shape {:?}", output.shape)));
         };
-        // [dim, cells] to [cells, dim].
-        let mut cells = vec![0f32; output.values.len()];
-        for (d, plane) in output.values.chunks_exact((rows * cols).max(1)).enumerate() {
-            cells.iter_mut().skip(d).step_by(dim).zip(plane).for_each(|(cell, value)| *cell = *value);
-        }
+        let cells = cell_by_cell(&output.values, dim, rows * cols);
         if cells.iter().any(|v| !v.is_finite()) {
             return Err(refuse(Modality::Image, "the model gave values that are not finite"));
         }
@@ -241,6 +237,20 @@ impl Encoders {
     }
 }
 
+/// `[dim, cells]` to `[cells, dim]`, a cache line of a cell at a time.
+fn cell_by_cell(values: &[f32], dim: usize, cells: usize) -> Vec<f32> {
+    const PLANES: usize = 16;
+    let mut out = vec![0f32; values.len()];
+    let cells = cells.max(1);
+    for (block, planes) in values.chunks(PLANES * cells).enumerate() {
+        for (index, cell) in out.chunks_exact_mut(dim.max(1)).enumerate() {
+            let source = planes.iter().skip(index).step_by(cells);
+            cell.iter_mut().skip(block * PLANES).zip(source).for_each(|(to, from)| *to = *from);
+        }
+    }
+    out
+}
+
 fn unit(vector: &[f64]) -> Option<Vec<f64>> {
     let length = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
     (length.is_finite() && length > f64::from(f32::MIN_POSITIVE)).then(|| vector.iter().map(|v| v / length).collect())
@@ -298,6 +308,17 @@ mod tests {
         assert_eq!(clips(&samples, 10), [&samples[..10]]);
         assert_eq!(clips(&[], 10), [&[] as &[f32]]);
         assert_eq!(clips(&[0.0; 20], 10).len(), 2);
+    }
+
+    #[test]
+    fn cells_come_out_whole_and_in_order() {
+        for (dim, cells) in [(1, 1), (3, 5), (16, 4), (40, 7)] {
+            let of = |cell: usize, d: usize| (cell * dim + d) as f32;
+            let planes: Vec<f32> = (0..dim).flat_map(|d| (0..cells).map(move |cell| of(cell, d))).collect();
+            let expected: Vec<f32> = (0..dim * cells).map(|i| i as f32).collect();
+            assert_eq!(cell_by_cell(&planes, dim, cells), expected);
+        }
+        assert!(cell_by_cell(&[], 3, 0).is_empty());
     }
 
     #[test]
