@@ -5,7 +5,6 @@
 
 import json
 import sys
-import time
 import tomllib
 
 import numpy as np
@@ -146,23 +145,6 @@ def across_senses(e: Encoders, shown: dict) -> list[str]:
     return rows
 
 
-def speed(e: Encoders) -> list[str]:
-    fed = {label: np.zeros([1, 3, *size], np.float32) for label, size in (("frame", image.EMBED_SIZE), ("map", image.MAP_SIZE))}
-    rows = []
-    for label, x in fed.items():
-        best = min(timed(lambda: e.sessions["image"](image=x)) for _ in range(8))
-        rows.append(f"| image, {label} {x.shape[2]}×{x.shape[3]} | {1000 * best:.0f} ms |")
-    tokens = e.text.tokens("a photo of a dog")
-    rows.append(f"| text | {1000 * min(timed(lambda: e.sessions['text'](**tokens)) for _ in range(8)):.0f} ms |")
-    return rows
-
-
-def timed(run) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def quantization(e: Encoders, full: Encoders, shown: dict, cells: np.ndarray) -> list[str]:
     prompts = [*shown["names"], *(f"the sound of a {n}" for n in shown["names"][:40])]
     written = centred_cosine(full.text_raw(prompts), e.text_raw(prompts))
@@ -192,7 +174,6 @@ def main(wanted: list[str]):
         pointed, cells = pointing(e, full)
         keep("pointing", pointed)
         keep("quantization", quantization(e, full, shown, cells))
-        keep("speed", speed(e))
     if not wanted or "senses" in wanted:
         keep("across_senses", across_senses(e, shown))
         keep("boxes", evaluate_scenes.card(evaluate_scenes.Reference(REFERENCE), WORK / "card_scenes").splitlines())
