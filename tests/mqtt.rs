@@ -419,6 +419,30 @@ async fn a_stop_waits_for_events_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn nobody_has_subscribed_only_where_a_broker_is_there_to_say_so() {
+    for (dies, expected) in [(false, (0, 3)), (true, (3, 0))] {
+        let mut mosquitto = Mosquitto::start();
+        let robot = Robot::start(mosquitto.address(), |settings| {
+            settings.flush = Duration::from_millis(300);
+            settings.outbox.retry_every = Duration::from_millis(20);
+            settings.outbox.retry_for = Duration::from_millis(200);
+        });
+        robot.publisher.event(&event(1, 1, "dog")).unwrap();
+        holds(|| robot.publisher.outbox_counts().unclaimed == 1).await;
+        for (id, revision) in [(2, 1), (2, 2), (3, 1)] {
+            robot.publisher.event(&event(id, revision, "dog")).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        if dies {
+            mosquitto.kill();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let farewell = robot.stop().await;
+        assert_eq!((farewell.undelivered, farewell.unclaimed), expected, "the broker dies: {dies}");
+    }
+}
+
+#[tokio::test]
 async fn a_python_subscriber_understands_it_all() {
     let mosquitto = Mosquitto::start();
     let robot = Robot::start(mosquitto.address(), |_| {});

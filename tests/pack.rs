@@ -110,6 +110,23 @@ fn a_wrong_space_id_is_refused() {
 }
 
 #[test]
+fn a_wrong_digest_names_its_file() {
+    for file in ["bank.safetensors", "text.onnx"] {
+        let folder = copy();
+        let digest = sha256(&fs::read(folder.path().join(file)).unwrap());
+        edit(folder.path(), |text| text.replace(&digest, &"0".repeat(64)));
+        says(&refused(folder.path()), &[file, &digest, "but pack.toml states 000"]);
+    }
+}
+
+#[test]
+fn a_pack_of_another_format_is_told_what_to_take() {
+    let folder = copy();
+    edit(folder.path(), |text| text.replacen("format = 2", "format = 1", 1));
+    says(&refused(folder.path()), &["pack.toml", "format = 1", "reads format 2", "take the pack that came with it"]);
+}
+
+#[test]
 fn a_truncated_model_with_a_matching_digest_is_refused() {
     for share in [2, 3, 50] {
         let folder = copy();

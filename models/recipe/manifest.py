@@ -58,7 +58,7 @@ def table(name: str, entries: dict) -> str:
 def write(folder: Path, name: str, version: str, licence: str, dim: int, sections: dict, tensors: dict[str, np.ndarray]):
     files = {s["file"] for s in sections.values() if "file" in s} | {sections["text"]["tokenizer"], "bank.safetensors"}
     digests = {file: sha256(folder / file) for file in sorted(files)}
-    head = {"format": 1, "name": name, "version": version, "licence": licence}
+    head = {"format": 2, "name": name, "version": version, "licence": licence}
     out = "".join(f"{key} = {value(v)}\n" for key, v in head.items())
     out += table("space", {"dim": dim, "id": space_id(dim, digests, "bank.safetensors", tensors)})
     out += "\n[files]\n" + "".join(f'"{file}" = "{digest}"\n' for file, digest in digests.items())

@@ -22,6 +22,8 @@ pub(super) struct Boot {
     pub(super) book: PromptBook,
     /// Prompts of topics that are to be enrolled, with their wishes' digests.
     pub(super) pending: Vec<(PromptSettings, String)>,
+    /// Wishes that are not tried again, with their digests and why: what is told of their names in the end.
+    pub(super) quarantined: Vec<(PromptId, String, String)>,
     /// Whether one prompt that cannot be looked for is a failure: so it is to who asks only for these.
     pub(super) needs_all_prompts: bool,
 }
@@ -35,6 +37,7 @@ impl Boot {
             is_fallback: false,
             book: PromptBook::new(&settings.prompts, settings.remote.winner),
             pending: Vec::new(),
+            quarantined: Vec::new(),
             needs_all_prompts: false,
         }
     }
@@ -64,7 +67,7 @@ impl Boot {
         for (id, digest) in store.unfinished_prompt_trials() {
             let what = "perceptd ended while it tried this prompt: it is not tried again; change it";
             tracing::warn!(prompt = id, "{what}");
-            boot.book.quarantine(&id.as_str().into(), digest, what.to_owned());
+            boot.quarantined.push((id.as_str().into(), digest, what.to_owned()));
             store.end_prompt_trial(&id);
         }
         for (id, payload) in store.prompts() {
@@ -75,7 +78,7 @@ impl Boot {
                     starts - 1
                 );
                 tracing::warn!(prompt = %id, "{what}");
-                boot.book.quarantine(&id, payload_digest(&payload), what);
+                boot.quarantined.push((id, payload_digest(&payload), what));
             } else {
                 boot.restore(id, payload);
             }

@@ -113,18 +113,25 @@ fn known(recording: &Recording, encoders: &Encoders) -> Vec<(SensorId, Modality)
 /// The prompts of the file and of topics. A wrong one is told, and the others are looked for.
 fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Result<Vec<Prompt>> {
     let (mut prompts, mut wrong) = (Vec::new(), Vec::new());
-    let mut enrol_one = |book: &mut PromptBook, settings: &PromptSettings, digest: &str| {
+    let mut enrol_one = |book: &mut PromptBook, settings: &PromptSettings, digest: Option<&str>| {
         let outcome = enrol(settings, bank, |part| part.embed(encoders)).map(|prompt| prompts.push(prompt));
         let outcome = outcome.map_err(|error| Fault { key: "parts".to_owned(), what: error.to_string() });
         wrong.extend(outcome.as_ref().err().map(|fault| fault.what.clone()));
-        drop(book.settled(&settings.id, digest, outcome));
+        match digest {
+            Some(digest) => drop(book.settled(&settings.id, digest, outcome)),
+            None => book.file_started(&settings.id, outcome),
+        }
     };
     for (settings, digest) in std::mem::take(&mut boot.pending) {
-        enrol_one(&mut boot.book, &settings, &digest);
+        enrol_one(&mut boot.book, &settings, Some(&digest));
     }
     // One of a topic that went well stands in the place of the file's.
     for (settings, _) in boot.book.wanted().into_iter().filter(|(_, digest)| digest.is_none()) {
-        enrol_one(&mut boot.book, &settings, "");
+        enrol_one(&mut boot.book, &settings, None);
+    }
+    // Last, for what is kept or stands in the file under their names was told meanwhile.
+    for (id, digest, what) in std::mem::take(&mut boot.quarantined) {
+        boot.book.quarantine(&id, digest, what);
     }
     if boot.needs_all_prompts && !wrong.is_empty() {
         bail!(wrong.join("\n"));

@@ -153,10 +153,7 @@ impl PromptBook {
     /// A prompt that was tried is looked for now, or cannot be.
     pub(super) fn settled(&mut self, id: &PromptId, digest: &str, outcome: Result<(), Fault>) -> Vec<PromptStep> {
         if digest.is_empty() {
-            match outcome {
-                Ok(()) => drop(self.unusable.remove(id)),
-                Err(fault) => drop(self.unusable.insert(id.clone(), fault)),
-            }
+            self.note_file(id, outcome);
             return self.tell_of_file(id);
         }
         if !self.is_wanted(id, digest) {
@@ -169,6 +166,24 @@ impl PromptBook {
                 self.tell(id, WishState::Applied, Vec::new(), digest.to_owned())
             }
             Err(fault) => self.tell(id, WishState::RolledBack, vec![fault], digest.to_owned()),
+        }
+    }
+
+    /// At the start a prompt of the file is looked for, or cannot be. What became of a wish of its name stays told: `wish` knows by it
+    /// what is not to be tried again.
+    pub(super) fn file_started(&mut self, id: &PromptId, outcome: Result<(), Fault>) {
+        self.note_file(id, outcome);
+        let of_wish = self.reports.get(id).filter(|report| !report.digest.is_empty() || !report.faults.is_empty());
+        drop(match of_wish.cloned() {
+            Some(report) => self.tell(id, report.state, report.faults, report.digest),
+            None => self.tell_of_file(id),
+        });
+    }
+
+    fn note_file(&mut self, id: &PromptId, outcome: Result<(), Fault>) {
+        match outcome {
+            Ok(()) => drop(self.unusable.remove(id)),
+            Err(fault) => drop(self.unusable.insert(id.clone(), fault)),
         }
     }
 

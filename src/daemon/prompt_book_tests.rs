@@ -109,6 +109,41 @@ fn a_prompt_of_the_file_that_cannot_be_embedded_stays_told_until_a_topic_mends_i
 }
 
 #[test]
+fn what_perceptd_ended_of_is_not_tried_again_beside_a_prompt_of_the_file() {
+    let (dog, wish) = (PromptId::from("dog"), made("dog", vec![words("a wolf")], None));
+    for (outcome, origin) in [(Ok(()), PromptOrigin::File), (Err(Fault::whole("silent")), PromptOrigin::Nowhere)] {
+        let mut book = book();
+        book.quarantine(&dog, wish.digest.clone(), "ended".to_owned());
+        book.file_started(&dog, outcome);
+        let steps = book.wish(wish.clone(), |_| panic!("it is tried again"));
+        assert_eq!((steps.len(), told(&steps)), (1, (WishState::RolledBack, origin)));
+        let other = made("dog", vec![words("a fox")], None);
+        assert_eq!(told(&book.wish(other, fine)).0, WishState::Pending, "another one is tried");
+    }
+}
+
+#[test]
+fn what_became_of_a_wish_outlasts_the_start_of_the_file() {
+    let (mut book, dog) = (book(), PromptId::from("dog"));
+    let last = |book: &PromptBook| {
+        let report = book.reports().next().unwrap();
+        (report.state, report.origin, report.faults.clone(), report.digest.clone())
+    };
+    book.file_started(&dog, Ok(()));
+    assert_eq!(last(&book), (WishState::Applied, PromptOrigin::File, vec![], String::new()), "there was no wish");
+    book.unreadable(&dog, "cut off".to_owned());
+    book.file_started(&dog, Ok(()));
+    let unreadable = vec![Fault::whole("cut off")];
+    assert_eq!(last(&book), (WishState::Rejected, PromptOrigin::File, unreadable, String::new()));
+    let wish = made("dog", vec![words("")], None);
+    book.wish(wish.clone(), fine);
+    book.settled(&dog, &wish.digest, Err(Fault::whole("silent")));
+    book.file_started(&dog, Ok(()));
+    let silent = vec![Fault::whole("silent")];
+    assert_eq!(last(&book), (WishState::RolledBack, PromptOrigin::File, silent, wish.digest));
+}
+
+#[test]
 fn a_newer_wish_overtakes_one_that_is_being_tried() {
     let mut book = book();
     let (first, second) = (made("cat", vec![words("a")], None), made("cat", vec![words("b")], None));

@@ -222,7 +222,7 @@ pub(super) mod tests {
     #[test]
     fn every_mistake_names_its_key() {
         for (from, to, says) in [
-            ("format = 1", "format = 2", "format = 2"),
+            ("format = 2", "format = 1", "format = 1, but this version of perceptd reads format 2"),
             ("map_size = [384, 512]", "map_size = [384]", "map_size"),
             ("embed_fit = \"center-crop\"", "embed_fit = \"letterbox\"", "letterbox"),
             ("mel_bins = 128", "mel_bins = 128\nmel_banana = 1", "mel_banana"),

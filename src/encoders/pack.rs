@@ -43,6 +43,8 @@ impl Pack {
         }
         let computed = pack.space_id();
         if computed != pack.manifest.space.id {
+            // A digest that is wrong changes the id too, and says more of what to do.
+            pack.manifest.files.keys().try_for_each(|file| pack.checked(file).map(drop))?;
             let why = format!(
                 "space.id = \"{}\", but these files make {computed}: use a pack as it was built",
                 pack.manifest.space.id

@@ -231,11 +231,12 @@ pub fn open(settings: PublishSettings, parts: PublishParts) -> Result<(Publisher
         }
         None => (Outbox::new(settings.outbox), Vec::new()),
     };
+    let is_replay = parts.replay;
     let publisher = Publisher::new(topics, parts, outbox, home);
     for payload in open {
         publisher.desk().end_left_open(&payload, now);
     }
-    let post = Post::new(settings, publisher.clone());
+    let post = Post::new(settings, publisher.clone(), is_replay);
     Ok((publisher, post))
 }
 

@@ -19,16 +19,15 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Packet bytes besides topic and payload: header, properties, user properties.
 const PACKET_OVERHEAD_BYTES: usize = 512;
 
-/// What would have kept events.
-const REMEDY: &str = "with a `[state] folder` they wait for the next start, except in a replay";
-
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
     /// Messages of events that the broker did not take before the stop.
     pub undelivered: usize,
-    /// Those that it had nobody to give to.
+    /// Those of which it said to the end that it had nobody to give them to.
     pub unclaimed: usize,
+    /// Whether this was a replay, whose events wait nowhere.
+    pub is_replay: bool,
     /// Whether both wait on disk for the next start; else they are lost.
     pub are_kept: bool,
     /// Whether the broker acknowledged `stopped`.
@@ -38,21 +37,22 @@ pub struct Farewell {
 impl Farewell {
     /// Logs what became of events that are still here.
     pub fn tell(&self) {
+        let remedy = if self.is_replay { "" } else { "; with a `[state] folder` they wait for the next start" };
         match self.undelivered {
             0 => {}
-            events if self.are_kept => {
-                tracing::info!(events, "the broker did not take these before the stop: they wait for the next start");
+            messages if self.are_kept => {
+                tracing::info!(messages, "the broker did not take these before the stop: they wait for the next start");
             }
-            events => {
-                tracing::error!(events, "events are lost: the broker did not take them before the stop; {REMEDY}")
+            messages => {
+                tracing::error!(messages, "events are lost: the broker did not take them before the stop{remedy}");
             }
         }
         match self.unclaimed {
             0 => {}
-            events if self.are_kept => {
-                tracing::info!(events, "nobody has subscribed to these events: they wait for the next start");
+            messages if self.are_kept => {
+                tracing::info!(messages, "nobody has subscribed to these events: they wait for the next start");
             }
-            events => tracing::warn!(events, "nobody has subscribed to these events, and they end here; {REMEDY}"),
+            messages => tracing::warn!(messages, "nobody has subscribed to these events, and they end here{remedy}"),
         }
     }
 }
@@ -61,12 +61,13 @@ impl Farewell {
 pub struct Post {
     settings: PublishSettings,
     publisher: Publisher,
+    is_replay: bool,
     ear: Option<Ear>,
 }
 
 impl Post {
-    pub(super) const fn new(settings: PublishSettings, publisher: Publisher) -> Self {
-        Self { settings, publisher, ear: None }
+    pub(super) const fn new(settings: PublishSettings, publisher: Publisher, is_replay: bool) -> Self {
+        Self { settings, publisher, is_replay, ear: None }
     }
 
     /// Has these subscribed on every connect; what comes for them arrives at the pipe. Without this call nothing is subscribed.
@@ -118,6 +119,7 @@ impl Post {
         Rounds {
             client: Client::start(&self.settings, will, ear, first_session),
             publisher: self.publisher.clone(),
+            is_replay: self.is_replay,
             link: Link::Down,
             max_in_flight: self.settings.max_in_flight,
             receipts: JoinSet::new(),
@@ -130,6 +132,7 @@ impl Post {
 struct Rounds {
     client: Client,
     publisher: Publisher,
+    is_replay: bool,
     /// The connection as far as the desk was told: nothing is offered on one whose birth is not said.
     link: Link,
     max_in_flight: u16,
@@ -203,7 +206,8 @@ impl Rounds {
         }
         let (undelivered, unclaimed, are_kept) = {
             let desk = self.publisher.desk();
-            let unclaimed = desk.outbox().unclaimed();
+            // What a broker that is gone has said of its subscribers holds no more.
+            let unclaimed = if desk.is_connected() { desk.outbox().unclaimed() } else { 0 };
             (desk.outbox().len() - unclaimed, unclaimed, desk.outbox().is_durable())
         };
         let mut said_stopped = false;
@@ -217,7 +221,7 @@ impl Rounds {
         }
         self.receipts.abort_all();
         self.client.close(LAST_WORD).await?;
-        Ok(Farewell { undelivered, unclaimed, are_kept, said_stopped })
+        Ok(Farewell { undelivered, unclaimed, is_replay: self.is_replay, are_kept, said_stopped })
     }
 }
 

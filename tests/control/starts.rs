@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use sha2::{Digest as _, Sha256};
+
 use super::Rover;
 
 /// Starts perceptd, which ends by itself and says why.
@@ -52,4 +54,36 @@ async fn starts_that_fail_for_other_reasons_leave_changes_alone() {
     rover.run();
     rover.connected(2).await;
     rover.expect(&["config", "get"], 0, &["generation 1", "events.min_on_secs = 0.2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_perceptd_did_not_survive_is_not_tried_again() {
+    const ENDED: &str = "last wish rolled back: perceptd ended while it tried this prompt";
+    let mut rover = Rover::start();
+    rover.connected(1).await;
+    let prompts = rover.folder.path().join("state/remote/prompts");
+    let kept = || {
+        let mut files = std::fs::read_dir(&prompts).unwrap().map(|file| file.unwrap().path());
+        let path = files.next().unwrap();
+        (path.clone(), std::fs::read(path).unwrap())
+    };
+    rover.expect(&["prompt", "add", "knock", "--p-false", "0.2"], 0, &["p_false 0.2; from topic"]);
+    let (path, before) = kept();
+    rover.expect(&["prompt", "add", "knock", "--p-false", "0.3"], 0, &["p_false 0.3; from topic"]);
+    let wish: String = Sha256::digest(kept().1).iter().map(|byte| format!("{byte:02x}")).collect();
+
+    // As if it had ended of the last wish, which the broker still has; what was there before is a topic's, and then the file's.
+    for (starts, in_force) in [(2, "p_false 0.2; from topic"), (3, "p_false 0.05; from file")] {
+        rover.stop("-KILL");
+        match starts {
+            2 => std::fs::write(&path, &before).unwrap(),
+            _ => std::fs::remove_file(&path).unwrap(),
+        }
+        std::fs::write(prompts.join("knock.trying"), &wish).unwrap();
+        rover.run();
+        rover.connected(starts).await;
+        // What comes after the wish has been heard, so the wish has.
+        rover.expect(&["prompt", "add", "thud", "audio:tests/golden/bell.wav", "--in", "imu"], 0, &["thud"]);
+        rover.expect(&["prompt", "list"], 0, &[&format!("{in_force}; {ENDED}")]);
+    }
 }

@@ -4,7 +4,7 @@ use super::Manifest;
 use crate::modality::Modality;
 
 /// The format this version reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 impl Manifest {
     /// Looks at every value.
@@ -13,7 +13,10 @@ impl Manifest {
     /// The first rule that is broken, with its key.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
-            return Err(format!("format = {} is not readable here: this version reads format {FORMAT}", self.format));
+            return Err(format!(
+                "format = {}, but this version of perceptd reads format {FORMAT}: take the pack that came with it, or build yours anew",
+                self.format
+            ));
         }
         for (key, words) in [("name", &self.name), ("version", &self.version), ("licence", &self.licence)] {
             ensure(!words.is_empty(), key, "must not be empty")?;

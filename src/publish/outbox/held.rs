@@ -38,6 +38,6 @@ pub(super) struct Queue {
     pub(super) ids: VecDeque<RecordId>,
     /// Since when the broker has taken none of them.
     pub(super) failing_since: Option<MonoTime>,
-    /// Whether its last answer was that nobody subscribes.
+    /// Whether its last answer, on the last connection, was that nobody subscribes.
     pub(super) is_unclaimed: bool,
 }

@@ -182,6 +182,7 @@ impl Outbox {
     pub fn connected(&mut self, now: MonoTime) {
         self.backlog_below = self.next_id;
         self.backlog.append(&mut self.live);
+        self.by_event.values_mut().for_each(|queue| queue.is_unclaimed = false);
         let uncertain: BTreeMap<RecordId, u8> =
             self.acknowledged.drain(..).map(|(_, id, repeats)| (id, repeats + 1)).collect();
         match self.shelf.again_by_id(&uncertain.keys().copied().collect::<Vec<_>>()) {
@@ -210,7 +211,7 @@ impl Outbox {
         self.by_event.values().filter(|queue| queue.failing_since.is_none()).map(|queue| queue.ids.len()).sum()
     }
 
-    /// Held records of events of which the broker has said that nobody subscribes.
+    /// Held records of events of which the broker has said, on the last connection, that nobody subscribes; those behind go with the first.
     #[must_use]
     pub fn unclaimed(&self) -> usize {
         self.by_event.values().filter(|queue| queue.is_unclaimed).map(|queue| queue.ids.len()).sum()

@@ -110,6 +110,24 @@ fn a_subscriber_that_comes_back_in_time_gets_it() {
 }
 
 #[test]
+fn that_nobody_subscribes_holds_for_the_connection_on_which_it_was_said() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    outbox.connected(NOW);
+    for (event, seq) in [(1, 0), (1, 1), (2, 2)] {
+        accept(&mut outbox, record(event, seq, 1));
+    }
+    let (first, _) = offered_seq(&mut outbox, NOW).unwrap();
+    outbox.settle(first, Outcome::Unclaimed, NOW);
+    assert_eq!((outbox.unclaimed(), outbox.len()), (2, 3), "it and the one behind it, and not another event");
+    outbox.connected(at(1));
+    assert_eq!(outbox.unclaimed(), 0, "the next broker has not been asked");
+    let asked: Vec<_> = std::iter::from_fn(|| outbox.offer(at(1))).map(|(id, _)| id).collect();
+    assert!(asked.contains(&first), "{asked:?}");
+    outbox.settle(first, Outcome::Unclaimed, at(1));
+    assert_eq!(outbox.unclaimed(), 2);
+}
+
+#[test]
 fn the_oldest_that_is_not_on_its_way_is_dropped() {
     let mut outbox = Outbox::new(limits(2, 1000));
     accept(&mut outbox, record(1, 0, 1));
