@@ -108,7 +108,12 @@ fn a_text_of_each_line_of_a_file_is_embedded_and_unknown_words_are_refused() {
     for arguments in [&["--prompt", "text:🐕"][..], &["--prompt", "text:a dog", "--prompt", "text:犬"]] {
         let output = perceptd(&[&["detect", "tests/golden/wide.png"], &TINY[..], arguments].concat());
         let told = self::told(&output);
-        assert!(told.contains("none of the words of `") && told.lines().count() == 1, "{told}");
+        let unknown = arguments[arguments.len() - 1];
+        assert!(
+            told.starts_with(&format!("perceptd: prompt `{unknown}`: cannot embed this text: none of the words of `")),
+            "{told}"
+        );
+        assert_eq!((told.lines().count(), told.matches("prompt").count()), (1, 1), "{told}");
         assert!(output.status.code() == Some(1) && output.stdout.is_empty());
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         *replay = ReplaySettings { recording, speed: arguments.speed, repeat, topics: Vec::new() };
     }
     if !arguments.prompt.is_empty() {
-        settings.prompts = super::prompts(&arguments.prompt, &USUAL_SENSES)?;
+        settings.prompts = super::prompts(&arguments.prompt, &USUAL_SENSES);
     }
     let subscriber =
         SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter: ALL_ROBOTS.to_owned() };

@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, P_FALSE, USUAL_P_FALSE};
 use crate::daemon;
-use crate::modality::{Modality, is_name};
+use crate::modality::Modality;
 use crate::prompts::{Part, PartSource, PromptSettings};
 use crate::recording::Speed;
 use crate::sensors::Inventory;
@@ -256,12 +256,15 @@ fn parse_speed(argument: &str) -> Result<Speed, String> {
     }
 }
 
+/// What a prompt is called whose file or words have no letter for a name.
+const USUAL_PROMPT: &str = "prompt";
+
 /// Prompts looked for in these senses, each named after its file or words; a sound and a word for the same thing are told apart.
-fn prompts(sources: &[PartSource], modalities: &[Modality]) -> anyhow::Result<Vec<PromptSettings>> {
+fn prompts(sources: &[PartSource], modalities: &[Modality]) -> Vec<PromptSettings> {
     let mut names = BTreeSet::new();
     let mut prompts = Vec::new();
     for source in sources {
-        let mut prompt = prompt(source.clone(), modalities)?;
+        let mut prompt = prompt(source.clone(), modalities);
         let (stem, mut more) = (prompt.id.clone(), 1);
         while !names.insert(prompt.id.clone()) {
             more += 1;
@@ -269,10 +272,10 @@ fn prompts(sources: &[PartSource], modalities: &[Modality]) -> anyhow::Result<Ve
         }
         prompts.push(prompt);
     }
-    Ok(prompts)
+    prompts
 }
 
-fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptSettings> {
+fn prompt(source: PartSource, modalities: &[Modality]) -> PromptSettings {
     let words = match &source {
         PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
@@ -282,14 +285,14 @@ fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptS
     };
     let id: String =
         words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
-    anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
-    Ok(PromptSettings {
-        id: id.into(),
+    let is_readable = id.contains(|c: char| c.is_ascii_alphanumeric());
+    PromptSettings {
+        id: if is_readable { id.into() } else { USUAL_PROMPT.into() },
         parts: vec![Part { source, weight: 1.0 }],
         negatives: Vec::new(),
         modalities: modalities.to_vec(),
         p_false: USUAL_P_FALSE,
-    })
+    }
 }
 
 /// A wanted probability of a false alarm, as the config takes it.
@@ -334,10 +337,11 @@ mod tests {
     fn prompts_of_one_name_are_told_apart() {
         let of = |sources: &[&str]| {
             let sources: Vec<PartSource> = sources.iter().map(|source| source.parse().unwrap()).collect();
-            let prompts = prompts(&sources, &[Modality::Image]).unwrap();
+            let prompts = prompts(&sources, &[Modality::Image]);
             prompts.into_iter().map(|prompt| prompt.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(of(&["audio:a/dog.ogg", "text:dog", "image:dog.png", "text:cat"]), ["dog", "dog-2", "dog-3", "cat"]);
+        assert_eq!(of(&["text:🐕", "text:犬 2", "audio:犬.ogg", "text:--"]), ["prompt", "--2", "prompt-2", "prompt-3"]);
         let long = format!("text:{}", "a".repeat(40));
         assert_eq!(of(&[&long, &long]), ["a".repeat(32), format!("{}-2", "a".repeat(28))]);
     }
