@@ -29,6 +29,7 @@ use crate::modality::Modality;
 use crate::prompts::{Part, PartSource, PromptSettings};
 use crate::recording::Speed;
 use crate::sensors::Inventory;
+use crate::stdout::{self, Stdout};
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -138,18 +139,15 @@ impl Cli {
     /// # Errors
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let may_end_early = matches!(
-            self.command,
-            Command::Embed { .. } | Command::Detect { .. } | Command::Replay(_) | Command::Demo(_)
-        );
         match self.work() {
-            Err(error) if may_end_early && is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+            // Whoever reads has had enough.
+            Err(error) if error.chain().any(stdout::is_closed) => Ok(ExitCode::SUCCESS),
             result => result,
         }
     }
 
     fn work(self) -> anyhow::Result<ExitCode> {
-        let mut out = io::stdout().lock();
+        let mut out = Stdout::of_this_process();
         let log = match self.log.map_or_else(log::of_environment, |log| Ok(Some(log))) {
             Ok(log) => log,
             Err(mistake) => return Ok(usage(mistake)),
@@ -159,12 +157,14 @@ impl Cli {
         }
         match self.command {
             Command::Run { config } => run::run(&config, log.as_deref()),
-            Command::Demo(arguments) => {
-                drop(out);
-                demo::run(arguments)
-            }
+            Command::Demo(arguments) => demo::run(arguments),
             Command::Check { file } => {
-                Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
+                let (right, told) = check::check(&file);
+                match out.write_all(told.as_bytes()) {
+                    // The exit code says it too.
+                    Err(error) if !stdout::is_closed(&error) => Err(error.into()),
+                    _ => Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }),
+                }
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
             Command::Prompt(command) => match command.mistake() {
@@ -187,10 +187,7 @@ impl Cli {
                 Ok(exit(detect::detect(&arguments, &mut out, &mut io::stderr().lock())?))
             }
             Command::Record(arguments) => record::run(&arguments, &mut out),
-            Command::Replay(arguments) => {
-                drop(out);
-                replay::run(arguments)
-            }
+            Command::Replay(arguments) => replay::run(arguments),
         }
     }
 }
@@ -203,15 +200,6 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         // Whether a secret can be read depends on who runs perceptd.
         Some(ConfigError::Secret { .. }) | None => ExitCode::FAILURE,
     }
-}
-
-/// Whether what was written to has no reader any longer: `| head -1` has had enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let written = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let as_json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        written.or_else(as_json) == Some(io::ErrorKind::BrokenPipe)
-    })
 }
 
 /// Prints an error and its causes on stderr.
