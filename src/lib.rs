@@ -14,6 +14,7 @@ pub mod media;
 pub mod modality;
 pub mod pipe;
 pub mod simd;
+pub mod stdout;
 pub mod telemetry;
 pub mod time;
 

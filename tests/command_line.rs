@@ -1,8 +1,9 @@
 //! `perceptd embed` and `perceptd detect` as processes: what they print, and what a mistake gets.
 
-use std::io::{BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use perceptd::geometry::PixelBox;
 use perceptd::media::Picture;
@@ -24,6 +25,30 @@ fn perceptd(arguments: &[&str]) -> Output {
 
 fn told(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A process whose output is read as it comes; ended when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// How it ended, and what is left on stderr.
+    fn end(mut self, mut errors: impl Read) -> (ExitStatus, String) {
+        let mut told = String::new();
+        errors.read_to_string(&mut told).unwrap();
+        (self.0.wait().unwrap(), told)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended by itself unless the test failed.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 #[derive(Deserialize)]
@@ -108,7 +133,12 @@ fn a_text_of_each_line_of_a_file_is_embedded_and_unknown_words_are_refused() {
     for arguments in [&["--prompt", "text:🐕"][..], &["--prompt", "text:a dog", "--prompt", "text:犬"]] {
         let output = perceptd(&[&["detect", "tests/golden/wide.png"], &TINY[..], arguments].concat());
         let told = self::told(&output);
-        assert!(told.contains("none of the words of `") && told.lines().count() == 1, "{told}");
+        let unknown = arguments[arguments.len() - 1];
+        assert!(
+            told.starts_with(&format!("perceptd: prompt `{unknown}`: cannot embed this text: none of the words of `")),
+            "{told}"
+        );
+        assert_eq!((told.lines().count(), told.matches("prompt").count()), (1, 1), "{told}");
         assert!(output.status.code() == Some(1) && output.stdout.is_empty());
     }
 }
@@ -292,13 +322,45 @@ fn whoever_has_read_enough_ends_it() {
     let replay = [&["replay", "deploy/bundled/meadow.mcap"], &TINY[..]].concat();
     let demo = vec!["demo", "--json"];
     for arguments in [embed, detect, replay, demo] {
-        let mut child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Running::start(&mut command(&arguments));
         let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        let output = child.wait_with_output().unwrap();
+        BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let errors = child.0.stderr.take().unwrap();
+        let (status, told) = child.end(errors);
         assert!(first.starts_with('{'), "{}: {first}", arguments[0]);
-        assert!(output.status.success(), "{}: {}", arguments[0], told(&output));
-        assert!(!told(&output).contains("pipe"), "{}: {}", arguments[0], told(&output));
+        assert!(status.success() && !told.contains("pipe"), "{}: {told}", arguments[0]);
+    }
+}
+
+#[test]
+fn output_without_a_reader_is_no_failure_and_a_full_disk_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let [good, bad] = ["good.toml", "bad.toml"].map(|name| folder.path().join(name));
+    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+    let text = format!("[pack]\npath = '{}'\n[sensors.mic]\ndriver = 'microphone'\n", pack.display());
+    std::fs::write(&good, format!("[robot]\nname = 'a'\n{text}")).unwrap();
+    std::fs::write(&bad, text).unwrap();
+    let embed = [&["embed", "--modality", "text"], &TINY[..], &["a dog"]].concat();
+    let detect = [&["detect", "--prompt", "text:a dog"], &TINY[..], &["tests/golden/wide.png"]].concat();
+    let commands = [
+        (vec!["check", good.to_str().unwrap()], 0),
+        // What it found stands in the exit code.
+        (vec!["check", bad.to_str().unwrap()], 64),
+        (vec!["devices"], 0),
+        (vec!["devices", "--json"], 0),
+        (embed, 0),
+        (detect, 0),
+    ];
+    for (arguments, code) in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = command(&arguments).stdout(writer).output().unwrap();
+        assert_eq!((closed.status.code(), told(&closed).as_str()), (Some(code), ""), "{arguments:?}");
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = command(&arguments).stdout(full).output().unwrap();
+        let told = told(&full);
+        assert!(told.contains("standard output: No space left on device") && told.lines().count() == 1, "{told}");
+        assert_eq!(full.status.code(), Some(1), "{arguments:?}");
     }
 }
 
@@ -351,18 +413,22 @@ fn absent_devices_say_where_to_look_and_alsa_says_nothing_past_the_log() {
         pack.display()
     );
     std::fs::write(&config, text).unwrap();
+    let whys = [
+        "default microphone: not there, or it does not record; `perceptd devices` lists what there is",
+        "/dev/null: it is no serial port; `perceptd devices` lists those that there are",
+    ];
     for level in ["warn", "perceptd=debug"] {
         let out = folder.path().join(level);
-        let record = ["record", "--for", "1s", "--config", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
-        let output =
-            command(&[&["--log", level], &record[..]].concat()).env("ALSA_CONFIG_PATH", &alsa).output().unwrap();
-        let told = told(&output);
-        for why in [
-            "default microphone: not there, or it does not record; `perceptd devices` lists what there is",
-            "/dev/null: it is no serial port; `perceptd devices` lists those that there are",
-        ] {
-            assert!(told.contains(why), "{told}");
-        }
+        let record = ["record", "--for", "60s", "--config", config.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let mut recording =
+            Running::start(command(&[&["--log", level], &record[..]].concat()).env("ALSA_CONFIG_PATH", &alsa));
+        let mut errors = BufReader::new(recording.0.stderr.take().unwrap());
+        let mut told = String::new();
+        // Until both have been tried; at the latest until its end.
+        while !whys.iter().all(|why| told.contains(why)) && errors.read_line(&mut told).unwrap() > 0 {}
+        assert!(Command::new("kill").args(["-INT", &recording.0.id().to_string()]).status().unwrap().success());
+        told.push_str(&recording.end(errors).1);
+        assert!(whys.iter().all(|why| told.contains(why)), "{told}");
         assert!(!told.contains("ALSA lib"), "{told}");
         assert_eq!(told.contains("ALSA: "), level == "perceptd=debug", "{told}");
     }

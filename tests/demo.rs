@@ -279,10 +279,12 @@ fn other_prompts_find_their_own_and_not_the_first_ones() {
     let (truth, begin) = (truth(), begin_secs());
     let prompts = ["text:horse", "audio:deploy/bundled/prompts/duck.ogg", "audio:deploy/bundled/prompts/pig.ogg"];
     let events = events(&lines(&demo(&prompts.map(|prompt| ["--prompt", prompt]).concat())));
-    for (name, sensor) in events.keys() {
-        // In sound words are a weak prompt, as the pack's card says.
-        let is_there = name == "duck" || name == "horse";
-        assert!(is_there, "{name} on {sensor}: a pig is neither seen nor heard: {events:?}");
+    assert!(!events.keys().any(|(name, _)| name == "pig"), "a pig is neither seen nor heard: {events:?}");
+    for event in events.iter().filter(|((_, sensor), _)| sensor == "mic").flat_map(|(_, events)| events) {
+        // In sound words are a weak prompt, as the pack's card says: they may take one animal's call for another's, and nothing else.
+        let may_be = |sound: &Sound| event.prompt == "horse" || event.prompt == sound.name;
+        let is_it = |sound: &Sound| may_be(sound) && sound.is_held_by_the_first_window_of(event, begin);
+        assert!(truth.sounds.iter().any(is_it), "nothing sounds there: {event:?}");
     }
     for name in ["horse", "duck"] {
         let thing = truth.objects.iter().find(|object| object.name == name).unwrap();
@@ -313,7 +315,9 @@ impl Shown {
         let status = self.0.wait().unwrap();
         let mut errors = String::new();
         self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        assert!(status.success() && errors.is_empty(), "{status}: {errors}{said:#?}");
+        // A busy machine may be warned of.
+        let is_clean = status.success() && errors.lines().all(|line| line.contains("WARN"));
+        assert!(is_clean, "{status}: {errors}{said:#?}");
         assert!(said.iter().any(|line| line.contains("first embedding, from ")), "{said:#?}");
         assert!(said.last().unwrap().contains("status: stopped"), "{said:#?}");
         said
@@ -331,9 +335,10 @@ impl Drop for Shown {
 #[test]
 fn in_real_time_it_ends_by_itself_after_so_long() {
     let begin = now();
-    let said = Shown::start(&["--for", "6s"]).until_its_end(|_, _| {});
+    // Start and enrolment are among them.
+    let said = Shown::start(&["--for", "10s"]).until_its_end(|_, _| {});
     let secs = now().nanos_since(begin) as f64 / 1e9;
-    assert!((6.0..90.0).contains(&secs), "{secs} s");
+    assert!((10.0..90.0).contains(&secs), "{secs} s");
     assert!(said.iter().any(|line| line.contains("embeddings: ") && line.contains("camera ")), "{said:#?}");
 }
 

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// What every room stands on.
-const FLOOR: [&str; 9] = ["backoff", "children", "geometry", "media", "modality", "pipe", "simd", "telemetry", "time"];
+const FLOOR: [&str; 10] =
+    ["backoff", "children", "geometry", "media", "modality", "pipe", "simd", "stdout", "telemetry", "time"];
 
 /// Data flows from left to right: a room may import what stands to its left.
 const STREAM: [&str; 9] =
     ["sensors", "recording", "windows", "encoders", "space", "prompts", "detect", "events", "publish"];
 
-/// Rooms that know the whole stream; each may import what stands to its left too.
+/// Rooms above the stream: each may import all of it, and what stands to its left here. `store` stands among them for those to its right
+/// alone; what it may import itself is less, see [`BESIDE`].
 const ABOVE: [&str; 4] = ["store", "config", "daemon", "cli"];
 
 /// Other rooms, and what each may import beyond the floor. `publish` may also call `store`.

@@ -1,37 +1,28 @@
 //! `perceptd check FILE`: every problem of a config and of the files that it names, or what it amounts to.
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{ConfigError, ConfigFile, Problem, Settings, SourceSettings};
+use crate::config::{ConfigFile, Problem, Settings, SourceSettings};
 use crate::daemon;
 
-/// Checks the config, then the pack, recording and prompts that it names, and prints `FILE:LINE: KEY: WHAT` for each problem to `out`,
-/// or one line that sums it up. Returns whether all is right; the caller exits with 64 when it is not.
-///
-/// # Errors
-/// When `out` cannot be written to.
-pub(super) fn check(file: &Path, out: &mut dyn Write) -> io::Result<bool> {
-    let problems = match ConfigFile::open(file) {
-        Ok((opened, settings)) => {
-            let problems = daemon::try_out(&opened, &settings);
-            if problems.is_empty() {
-                return writeln!(out, "{}: ok: {}", file.display(), summary(&settings)).map(|()| true);
-            }
-            problems
-        }
-        Err(ConfigError::Wrong { problems, .. }) => problems,
-        Err(error @ (ConfigError::Read { .. } | ConfigError::Secret { .. })) => {
-            return writeln!(out, "{error}").map(|()| false);
-        }
+/// Checks the config and the pack, recording and prompts that it names: whether all is right, and what to print, which is
+/// `FILE:LINE: KEY: WHAT` for each problem or one line that sums the config up. The caller exits with 64 when it is not right.
+pub(super) fn check(file: &Path) -> (bool, String) {
+    let (opened, settings, problems) = match ConfigFile::look(file) {
+        Ok(looked) => looked,
+        Err(error) => return (false, format!("{error}\n")),
     };
-    problems.iter().try_for_each(|problem| write_problem(file, problem, out)).map(|()| false)
+    let problems = daemon::try_out(&opened, &settings, problems);
+    if problems.is_empty() {
+        return (true, format!("{}: ok: {}\n", file.display(), summary(&settings)));
+    }
+    (false, problems.iter().map(|problem| told(file, problem)).collect())
 }
 
-fn write_problem(file: &Path, problem: &Problem, out: &mut dyn Write) -> io::Result<()> {
+fn told(file: &Path, problem: &Problem) -> String {
     let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
     let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
-    writeln!(out, "{}{line}: {key}{}", file.display(), problem.what)
+    format!("{}{line}: {key}{}\n", file.display(), problem.what)
 }
 
 fn summary(settings: &Settings) -> String {
@@ -53,15 +44,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("perceptd.toml");
         std::fs::write(&file, text).unwrap();
-        std::fs::write(folder.path().join("pack.toml"), "").unwrap();
-        let mut out = Vec::new();
-        let right = check(&file, &mut out).unwrap();
-        (right, String::from_utf8(out).unwrap().replace(&format!("{}/", folder.path().display()), ""))
+        for junk in ["pack.toml", "junk.mcap", "junk.wav"] {
+            std::fs::write(folder.path().join(junk), "junk").unwrap();
+        }
+        let (right, out) = check(&file);
+        (right, out.replace(&format!("{}/", folder.path().display()), ""))
     }
+
+    /// A line of what is printed: its place and key, and a word of what is wrong.
+    fn assert_lines(out: &str, expected: &[(&str, &str)]) {
+        assert_eq!(out.lines().count(), expected.len(), "{out}");
+        for (line, (place, what)) in out.lines().zip(expected) {
+            assert!(line.starts_with(&format!("perceptd.toml:{place}: ")) && line.contains(what), "{line}: {out}");
+        }
+    }
+
+    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny");
 
     #[test]
     fn every_problem_has_its_line() {
-        let (right, out) = checked("[robot]\nnam = 'a'\n[pack]\npath = '.'\n[sensors.mic]\ndriver = 'microphone'\n");
+        let text = format!("[robot]\nnam = 'a'\n[pack]\npath = '{TINY}'\n[sensors.mic]\ndriver = 'microphone'\n");
+        let (right, out) = checked(&text);
         assert!(!right);
         assert_eq!(
             out,
@@ -71,9 +74,54 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_of_the_file_hide_none_of_what_it_names() {
+        let rest = "[mqtt]\nport = 99999\n[replay]\nrecording = 'junk.mcap'\nloop = 1\n\
+                    [[prompts]]\nid = 'x'\naudio = 'junk.wav'\n\
+                    [[prompts]]\nid = 'y'\naudio = 'none.wav'\np_false = 2\n\
+                    [[prompts]]\nid = 'z'\ntext = 'a dog'\n";
+        let (right, out) = checked(&format!("[robot]\nname = 'a'\n[pack]\npath = '.'\n{rest}"));
+        assert!(!right);
+        let (port, recording) = (("6: mqtt.port", "99999"), ("8: replay.recording", "junk.mcap is no recording"));
+        let (repeat, sound) = (("9: replay.loop", "true or false"), ("12: prompts[0].audio", "not a readable sound"));
+        let (file, p_false) = (("15: prompts[1].audio", "no file none.wav"), ("16: prompts[1].p_false", "found 2"));
+        assert_lines(&out, &[("4: pack.path", "pack.toml"), port, recording, repeat, sound, file, p_false]);
+        // With a pack prompts are enrolled too; what is told of a key already is not told twice.
+        let (_, out) = checked(&format!("[robot]\nname = 'a'\n[pack]\npath = '{TINY}'\n{rest}[pack2]\n"));
+        assert_lines(&out, &[port, recording, repeat, sound, file, p_false, ("20: pack2", "unknown key")]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_missed() {
+        let text =
+            "[robot]\nname = 'a'\n[pack]\npath = \n[replay]\nrecording 'x'\n[[prompts]]\nid = \ntext = 'a dog'\n";
+        let (_, out) = checked(text);
+        assert_lines(&out, &[("4", "not TOML"), ("6", "not TOML"), ("8", "not TOML")]);
+    }
+
+    #[test]
+    fn a_recording_that_is_damaged_further_on_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/bundled/meadow.mcap")).unwrap();
+        let mut flipped = recording.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        for (bytes, damage) in [
+            (&recording[..middle], Some("samples: it ends in the middle of a record")),
+            (&flipped[..], Some("samples: a chunk's checksum is wrong")),
+            (&recording[..], None),
+        ] {
+            let file = folder.path().join("some.mcap");
+            std::fs::write(&file, bytes).unwrap();
+            let text = "[robot]\nname = 'a'\n[pack]\npath = '";
+            let (right, out) = checked(&format!("{text}{TINY}'\n[replay]\nrecording = '{}'\n", file.display()));
+            assert_eq!(right, damage.is_none(), "{out}");
+            assert!(damage.is_none_or(|why| out.contains(":6: replay.recording: ") && out.contains(why)), "{out}");
+        }
+    }
+
+    #[test]
     fn a_right_config_is_summed_up() {
-        let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny");
-        let text = format!("[robot]\nname = 'a'\n[pack]\npath = '{pack}'\n[sensors.mic]\ndriver = 'microphone'\n");
+        let text = format!("[robot]\nname = 'a'\n[pack]\npath = '{TINY}'\n[sensors.mic]\ndriver = 'microphone'\n");
         let expected = "perceptd.toml: ok: default/a, 1 sensor(s), 0 prompt(s), broker localhost:1883\n";
         assert_eq!(checked(&text), (true, expected.to_owned()));
     }

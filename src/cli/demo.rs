@@ -17,6 +17,7 @@ use crate::daemon;
 use crate::prompts::PartSource;
 use crate::publish::{ALL_ROBOTS, BrokerAccess, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
 use crate::recording::Speed;
+use crate::stdout::{self, Stdout};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
 /// How often the screen is brought up to date.
@@ -63,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         *replay = ReplaySettings { recording, speed: arguments.speed, repeat, topics: Vec::new() };
     }
     if !arguments.prompt.is_empty() {
-        settings.prompts = super::prompts(&arguments.prompt, &USUAL_SENSES)?;
+        settings.prompts = super::prompts(&arguments.prompt, &USUAL_SENSES);
     }
     let subscriber =
         SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter: ALL_ROBOTS.to_owned() };
@@ -193,8 +194,8 @@ impl Screen {
     }
 
     fn print(&mut self, line: &str) -> io::Result<()> {
-        match writeln!(io::stdout().lock(), "{line}") {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+        match writeln!(Stdout::of_this_process(), "{line}") {
+            Err(error) if stdout::is_closed(&error) => {
                 self.is_closed = true;
                 Ok(())
             }

@@ -84,7 +84,9 @@ fn enrolled(
             modalities: vec![Modality::Image],
             p_false: arguments.p_false,
         };
-        Ok((source.to_string(), enrol(&settings, bank, |part| part.embed(encoders))?))
+        let told_as = source.to_string();
+        let prompt = enrol(&settings, bank, |part| part.embed(encoders)).map_err(|error| error.named(&told_as))?;
+        Ok((told_as, prompt))
     };
     arguments.prompts.iter().enumerate().map(one).collect()
 }

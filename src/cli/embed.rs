@@ -65,7 +65,7 @@ fn tell(input: &str, what: &str) {
 
 fn write_line(out: &mut impl Write, file: &str, embedding: &Embedding) -> Result<()> {
     let line = Line { file, modality: embedding.modality.name(), space: &embedding.space, vector: &embedding.vector };
-    serde_json::to_writer(&mut *out, &line)?;
+    serde_json::to_writer(&mut *out, &line).map_err(io::Error::from).context("cannot write")?;
     out.write_all(b"\n").context("cannot write")
 }
 

@@ -25,10 +25,11 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, P_FALSE, USUAL_P_FALSE};
 use crate::daemon;
-use crate::modality::{Modality, is_name};
+use crate::modality::Modality;
 use crate::prompts::{Part, PartSource, PromptSettings};
 use crate::recording::Speed;
 use crate::sensors::Inventory;
+use crate::stdout::{self, Stdout};
 
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -138,18 +139,15 @@ impl Cli {
     /// # Errors
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let may_end_early = matches!(
-            self.command,
-            Command::Embed { .. } | Command::Detect { .. } | Command::Replay(_) | Command::Demo(_)
-        );
         match self.work() {
-            Err(error) if may_end_early && is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+            // Whoever reads has had enough.
+            Err(error) if error.chain().any(stdout::is_closed) => Ok(ExitCode::SUCCESS),
             result => result,
         }
     }
 
     fn work(self) -> anyhow::Result<ExitCode> {
-        let mut out = io::stdout().lock();
+        let mut out = Stdout::of_this_process();
         let log = match self.log.map_or_else(log::of_environment, |log| Ok(Some(log))) {
             Ok(log) => log,
             Err(mistake) => return Ok(usage(mistake)),
@@ -159,12 +157,14 @@ impl Cli {
         }
         match self.command {
             Command::Run { config } => run::run(&config, log.as_deref()),
-            Command::Demo(arguments) => {
-                drop(out);
-                demo::run(arguments)
-            }
+            Command::Demo(arguments) => demo::run(arguments),
             Command::Check { file } => {
-                Ok(if check::check(&file, &mut out)? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
+                let (right, told) = check::check(&file);
+                match out.write_all(told.as_bytes()) {
+                    // The exit code says it too.
+                    Err(error) if !stdout::is_closed(&error) => Err(error.into()),
+                    _ => Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }),
+                }
             }
             Command::Config(command) => Ok(exit(operator::block_on(config::run(command, &mut out))?)),
             Command::Prompt(command) => match command.mistake() {
@@ -187,10 +187,7 @@ impl Cli {
                 Ok(exit(detect::detect(&arguments, &mut out, &mut io::stderr().lock())?))
             }
             Command::Record(arguments) => record::run(&arguments, &mut out),
-            Command::Replay(arguments) => {
-                drop(out);
-                replay::run(arguments)
-            }
+            Command::Replay(arguments) => replay::run(arguments),
         }
     }
 }
@@ -203,15 +200,6 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         // Whether a secret can be read depends on who runs perceptd.
         Some(ConfigError::Secret { .. }) | None => ExitCode::FAILURE,
     }
-}
-
-/// Whether what was written to has no reader any longer: `| head -1` has had enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let written = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let as_json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        written.or_else(as_json) == Some(io::ErrorKind::BrokenPipe)
-    })
 }
 
 /// Prints an error and its causes on stderr.
@@ -256,12 +244,15 @@ fn parse_speed(argument: &str) -> Result<Speed, String> {
     }
 }
 
+/// What a prompt is called whose file or words have no letter for a name.
+const USUAL_PROMPT: &str = "prompt";
+
 /// Prompts looked for in these senses, each named after its file or words; a sound and a word for the same thing are told apart.
-fn prompts(sources: &[PartSource], modalities: &[Modality]) -> anyhow::Result<Vec<PromptSettings>> {
+fn prompts(sources: &[PartSource], modalities: &[Modality]) -> Vec<PromptSettings> {
     let mut names = BTreeSet::new();
     let mut prompts = Vec::new();
     for source in sources {
-        let mut prompt = prompt(source.clone(), modalities)?;
+        let mut prompt = prompt(source.clone(), modalities);
         let (stem, mut more) = (prompt.id.clone(), 1);
         while !names.insert(prompt.id.clone()) {
             more += 1;
@@ -269,10 +260,10 @@ fn prompts(sources: &[PartSource], modalities: &[Modality]) -> anyhow::Result<Ve
         }
         prompts.push(prompt);
     }
-    Ok(prompts)
+    prompts
 }
 
-fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptSettings> {
+fn prompt(source: PartSource, modalities: &[Modality]) -> PromptSettings {
     let words = match &source {
         PartSource::AudioFile(path) | PartSource::ImageFile(path) => {
             path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
@@ -282,14 +273,14 @@ fn prompt(source: PartSource, modalities: &[Modality]) -> anyhow::Result<PromptS
     };
     let id: String =
         words.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(32).collect();
-    anyhow::ensure!(is_name(&id), "`{words}` gives no name for the prompt: rename the file");
-    Ok(PromptSettings {
-        id: id.into(),
+    let is_readable = id.contains(|c: char| c.is_ascii_alphanumeric());
+    PromptSettings {
+        id: if is_readable { id.into() } else { USUAL_PROMPT.into() },
         parts: vec![Part { source, weight: 1.0 }],
         negatives: Vec::new(),
         modalities: modalities.to_vec(),
         p_false: USUAL_P_FALSE,
-    })
+    }
 }
 
 /// A wanted probability of a false alarm, as the config takes it.
@@ -334,10 +325,11 @@ mod tests {
     fn prompts_of_one_name_are_told_apart() {
         let of = |sources: &[&str]| {
             let sources: Vec<PartSource> = sources.iter().map(|source| source.parse().unwrap()).collect();
-            let prompts = prompts(&sources, &[Modality::Image]).unwrap();
+            let prompts = prompts(&sources, &[Modality::Image]);
             prompts.into_iter().map(|prompt| prompt.id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(of(&["audio:a/dog.ogg", "text:dog", "image:dog.png", "text:cat"]), ["dog", "dog-2", "dog-3", "cat"]);
+        assert_eq!(of(&["text:🐕", "text:犬 2", "audio:犬.ogg", "text:--"]), ["prompt", "--2", "prompt-2", "prompt-3"]);
         let long = format!("text:{}", "a".repeat(40));
         assert_eq!(of(&[&long, &long]), ["a".repeat(32), format!("{}-2", "a".repeat(28))]);
     }

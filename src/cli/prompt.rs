@@ -142,11 +142,12 @@ fn answer(id: &str, digest: &str, is_removal: bool, report: &Reported) -> Option
 }
 
 fn shown(prompt: &HeardPrompt) -> String {
-    let HeardPrompt { state, origin, prompt: id, problems, senses, p_false, made_of, .. } = prompt;
-    let trouble = if state == "applied" {
-        String::new()
-    } else {
-        format!("; last wish {}: {}", state.replace('_', " "), problems.join("; "))
+    let HeardPrompt { state, origin, prompt: id, problems, senses, p_false, made_of, digest } = prompt;
+    let trouble = match state.as_str() {
+        "applied" => String::new(),
+        // Nobody wished it: it stands in the file.
+        _ if digest.is_empty() => format!(": {}", problems.join("; ")),
+        state => format!("; last wish {}: {}", state.replace('_', " "), problems.join("; ")),
     };
     if made_of.is_empty() {
         return format!("{id}: not looked for{trouble}");
@@ -202,6 +203,21 @@ mod tests {
         for said in [&["text:a dog"][..], &["--negative", "text:rain"], &["--in", "audio"], &["--p-false", "0.1"]] {
             assert_eq!(line(said).unwrap().command.mistake(), None, "{said:?}");
         }
+    }
+
+    #[test]
+    fn only_what_was_wished_is_told_as_a_wish() {
+        let digest = "d".to_owned();
+        let of_file = HeardPrompt {
+            state: "rolled_back".to_owned(),
+            origin: "unspecified".to_owned(),
+            prompt: "dog".to_owned(),
+            problems: vec!["parts: no such file".to_owned()],
+            ..HeardPrompt::default()
+        };
+        assert_eq!(shown(&of_file), "dog: not looked for: parts: no such file");
+        let wished = HeardPrompt { digest, ..of_file };
+        assert_eq!(shown(&wished), "dog: not looked for; last wish rolled back: parts: no such file");
     }
 
     #[test]

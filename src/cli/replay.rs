@@ -82,7 +82,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         repeat: false,
         topics: arguments.topic.clone(),
     };
-    let mut prompts = super::prompts(&arguments.prompt, &arguments.senses)?;
+    let mut prompts = super::prompts(&arguments.prompt, &arguments.senses);
     for prompt in &mut prompts {
         prompt.p_false = arguments.p_false.unwrap_or(prompt.p_false);
     }

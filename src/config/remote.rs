@@ -90,14 +90,30 @@ impl ConfigFile {
     /// # Errors
     /// When it cannot be read, or with every problem in it.
     pub fn open(path: &Path) -> Result<(Self, Settings), ConfigError> {
+        let (file, settings, problems) = Self::look(path)?;
+        match problems.is_empty() {
+            true => Ok((file, settings)),
+            false => Err(ConfigError::Wrong { path: path.into(), problems }),
+        }
+    }
+
+    /// As [`Self::open`], for whoever wants to look further than at the file alone: gives every problem in it, and beside them settings
+    /// that have defaults, or nothing, for what is wrong.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(path: &Path) -> Result<(Self, Settings, Vec<Problem>), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let findings = Findings::default();
         let file = Self { path: path.into(), tree: document::parse(&text, &findings) };
-        let settings = file.resolved(file.tree.clone(), findings);
-        match settings {
-            Ok(settings) => Ok((file, settings)),
-            Err(problems) => Err(ConfigError::Wrong { path: path.into(), problems }),
-        }
+        let settings = resolve::resolve(file.tree.clone(), file.folder(), &findings);
+        let (problems, _) = findings.into_parts();
+        Ok((file, settings, problems))
+    }
+
+    /// What its relative paths count from.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Where it lies.
@@ -183,8 +199,7 @@ impl ConfigFile {
     }
 
     fn resolved(&self, tree: BTreeMap<String, Node>, findings: Findings) -> Result<Settings, Vec<Problem>> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let settings = resolve::resolve(tree, folder, &findings);
+        let settings = resolve::resolve(tree, self.folder(), &findings);
         findings.into_result(settings)
     }
 }

@@ -25,7 +25,7 @@ pub(super) const HOP_SECS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
 /// The authorities that Debian's package ca-certificates trusts.
 const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Settings of what `table` holds. They are of use only when `findings` has no problem in the end.
+/// Settings of what `table` holds, with defaults for what is wrong. Only when `findings` has no problem in the end is it what was meant.
 pub(super) fn resolve(table: BTreeMap<String, Node>, folder: &Path, findings: &Findings) -> Settings {
     let mut file = Section::new(String::new(), None, table, findings);
     let (fleet, robot) = robot(&mut file.section("robot"));

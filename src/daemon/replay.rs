@@ -24,6 +24,7 @@ use crate::pipe::{Received, Sender, WhenFull, bounded};
 use crate::publish::{Said, Transcript};
 use crate::recording::{self, AnnotatedWriter, LabelledBox, Recording, RecordingError, Speed, Tally};
 use crate::sensors::Sample;
+use crate::stdout::Stdout;
 use crate::telemetry::SensorReading;
 use crate::time::{MonoTime, NANOS_PER_SEC};
 
@@ -206,13 +207,13 @@ impl Sink {
 }
 
 fn lines(to: Option<PathBuf>) -> anyhow::Result<Box<dyn Write>> {
-    let Some(path) = to else { return Ok(Box::new(BufWriter::new(io::stdout()))) };
+    let Some(path) = to else { return Ok(Box::new(BufWriter::new(Stdout::of_this_process()))) };
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Box::new(BufWriter::new(file)))
 }
 
 fn write_line(to: &mut impl Write, said: &Said) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *to, &said.heard()).context("cannot write")?;
+    serde_json::to_writer(&mut *to, &said.heard()).map_err(io::Error::from).context("cannot write")?;
     to.write_all(b"\n").context("cannot write")
 }
 

@@ -10,15 +10,23 @@ use crate::windows::Windower;
 
 use super::plan::sensors_of;
 
-/// Every problem with what `settings`, which `file` gave, name; in the order of the file's lines. No device and no broker is touched.
+/// The problems of `file`, `known` by a look at it alone, and every one with what `settings`, which it gave, name; in the order of the
+/// file's lines. What a known problem is about is not tried. No device and no broker is touched.
 #[must_use]
-pub fn try_out(file: &ConfigFile, settings: &Settings) -> Vec<Problem> {
-    let mut trial = Trial { file, settings, problems: Vec::new() };
-    if let SourceSettings::Replay(replay) = &settings.source {
-        trial.recording(replay);
+pub fn try_out(file: &ConfigFile, settings: &Settings, known: Vec<Problem>) -> Vec<Problem> {
+    let mut trial = Trial { file, settings, problems: known };
+    match &settings.source {
+        SourceSettings::Replay(replay)
+            if file.has("replay.recording")
+                && trial.is_right("replay.recording")
+                && trial.is_right("replay.topics") =>
+        {
+            trial.recording(replay);
+        }
+        _ => {}
     }
-    let mut pack = trial.pack();
-    if let Some((encoders, _)) = &pack {
+    let mut pack = if file.has("pack.path") && trial.is_right("pack.path") { trial.pack() } else { None };
+    if let Some((encoders, _)) = pack.as_ref().filter(|_| trial.is_right("windows")) {
         trial.windows(encoders);
     }
     for (index, prompt) in settings.prompts.iter().enumerate() {
@@ -39,11 +47,29 @@ impl Trial<'_> {
         self.problems.push(self.file.problem(key, what.to_string()));
     }
 
-    /// Damage further on is a matter of the replay, which plays what comes before.
+    /// Whether no problem is about this key, what stands in it, or what it stands in.
+    fn is_right(&self, key: &str) -> bool {
+        let is_in = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        !self.problems.iter().any(|problem| is_in(&problem.key, key) || is_in(key, &problem.key))
+    }
+
+    /// Whether the file has lines that could not be read: what they said is not known.
+    fn has_gaps(&self) -> bool {
+        self.problems.iter().any(|problem| problem.key.is_empty() && problem.line.is_some())
+    }
+
+    /// Opening looks at all of it; no more than the first sample is decoded.
     fn recording(&mut self, replay: &ReplaySettings) {
         let opened = Recording::open_mapped(&replay.recording, &replay.topics);
-        match opened.and_then(|recording| recording.samples().next().transpose()) {
+        let tried = opened.and_then(|recording| match recording.damage() {
+            Some(damage) => Err(damage),
+            None => recording.samples().next().transpose(),
+        });
+        match tried {
             Ok(_) => {}
+            Err(RecordingError::Topics { .. }) if self.has_gaps() => {}
             Err(error @ RecordingError::Topics { .. }) => self.wrong("replay.topics", error),
             Err(error) => self.wrong("replay.recording", error),
         }
@@ -68,6 +94,9 @@ impl Trial<'_> {
     fn windows(&mut self, encoders: &Encoders) {
         for (sensor, modality) in sensors_of(self.settings, &[]) {
             let key = format!("sensors.{sensor}");
+            if !self.is_right(&key) {
+                continue;
+            }
             match encoders.facts(modality).map(|facts| Windower::new(self.settings.window(&sensor, modality, facts))) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => self.wrong(&key, error),
@@ -76,8 +105,12 @@ impl Trial<'_> {
         }
     }
 
-    /// Enrols a prompt; without a pack it looks at no more than the files of its parts.
+    /// Enrols a prompt; without a pack it looks at no more than the files of its parts. One that has a problem already may not be what was
+    /// meant.
     fn prompt(&mut self, index: usize, prompt: &PromptSettings, pack: Option<&mut (Encoders, Bank)>) {
+        if prompt.id.is_empty() || !self.is_right(&format!("prompts[{index}]")) {
+            return;
+        }
         let parts = prompt.parts.iter().map(|part| &part.source).enumerate().map(|(at, source)| ("parts", at, source));
         let negatives = prompt.negatives.iter().enumerate().map(|(at, source)| ("negatives", at, source));
         let sources: Vec<_> = parts.chain(negatives).collect();

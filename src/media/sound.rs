@@ -13,6 +13,7 @@ use symphonia::core::meta::MetadataOptions;
 use super::{MediaError, read};
 
 const WHAT: &str = "sound";
+const KNOWN: &str = "no WAV, Ogg Vorbis, MP3 or FLAC";
 /// An hour at 48 kHz: prompts and test files are far shorter, and a damaged header must not fill the memory.
 const MAX_SAMPLES: usize = 48_000 * 3_600;
 
@@ -52,7 +53,11 @@ impl Sound {
         let (format_options, metadata_options) = (FormatOptions::default(), MetadataOptions::default());
         let mut format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, format_options, metadata_options)
-            .map_err(|why| MediaError::malformed(WHAT, format!("no WAV, Ogg Vorbis, MP3 or FLAC ({why})")))?;
+            .map_err(|why| match why {
+                // Nothing knew it.
+                Error::Unsupported(_) => MediaError::malformed(WHAT, KNOWN),
+                other => MediaError::malformed(WHAT, format!("{KNOWN} ({other})")),
+            })?;
         let (track, mut decoder) = audio_track(format.as_ref())?;
         let sound = decode_track(format.as_mut(), track, decoder.as_mut())?;
         if sound.samples.is_empty() {
@@ -154,5 +159,7 @@ mod tests {
         for bad in [vec![], b"RIFF".to_vec(), vec![7; 300], wav(16_000, 1, &[]), wav(16_000, 1, &[1])[..30].to_vec()] {
             assert!(Sound::from_bytes(bad).is_err());
         }
+        let unknown = Sound::from_bytes(vec![7; 300]).unwrap_err().to_string();
+        assert_eq!(unknown, "not a readable sound: no WAV, Ogg Vorbis, MP3 or FLAC");
     }
 }

@@ -86,7 +86,7 @@ pub enum PromptError {
         why: String,
     },
     /// One of its parts cannot be used.
-    #[error("prompt `{prompt}`: {part}: {source}")]
+    #[error("prompt `{prompt}`: {}{source}", before(.part, .prompt))]
     Part {
         /// The prompt.
         prompt: PromptId,
@@ -141,9 +141,9 @@ pub enum PartError {
     #[error(transparent)]
     Vector(#[from] VectorError),
     /// Nothing is to be heard.
-    #[error("it is silent ({dbfs:.0} dBFS, at least -60 are needed): record it closer or louder")]
+    #[error("it is silent ({}, at least -60 dBFS are needed): record it closer or louder", level(*.dbfs))]
     Silent {
-        /// Root mean square of the samples, in decibels of full scale.
+        /// Root mean square of the samples, in decibels of full scale; minus infinity when all are 0.
         dbfs: f64,
     },
     /// The recording was too loud.
@@ -174,6 +174,29 @@ pub enum PartError {
     /// A text without words.
     #[error("there are no words in it: say what to look for")]
     NoWords,
+}
+
+fn level(dbfs: f64) -> String {
+    if dbfs.is_finite() { format!("{dbfs:.0} dBFS") } else { "all of its samples are 0".to_owned() }
+}
+
+impl PromptError {
+    /// The same of a prompt that nobody gave a name: `name` is what it is told by.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let (Self::Settings { prompt, .. }
+        | Self::Part { prompt, .. }
+        | Self::Sum { prompt, .. }
+        | Self::LikeBackground { prompt, .. }
+        | Self::NotCalibrated { prompt, .. }) = &mut self;
+        *prompt = name.into();
+        self
+    }
+}
+
+/// A part before what is wrong with it; nothing when the prompt goes by its name.
+fn before(part: &str, prompt: &str) -> String {
+    if part == prompt { String::new() } else { format!("{part}: ") }
 }
 
 impl Prompt {

@@ -33,7 +33,7 @@ pub use ros::{RosType, decode_ros};
 pub use topics::{Stamp, TopicSettings, conflict};
 pub use writer::RecordingWriter;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a recording could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum RecordingError {
         why: String,
     },
     /// The file is a recording up to some point; what stands before it was read.
-    #[error("{path} is damaged after {samples} samples: {why}")]
+    #[error("{path} is damaged after {samples} samples: {why}{}", way_out(.path, *.samples))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -88,4 +88,12 @@ pub enum RecordingError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// What can be done with a recording whose first samples are whole.
+fn way_out(path: &Path, samples: usize) -> String {
+    if samples == 0 {
+        return String::new();
+    }
+    format!("; `perceptd replay {} --out NEW.mcap` saves what comes before", path.display())
 }

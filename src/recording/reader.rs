@@ -155,6 +155,16 @@ impl Recording {
         self.messages
     }
 
+    /// Where it is cut off or corrupt; what stands before was found whole, checksums among it, when it was opened.
+    #[must_use]
+    pub fn damage(&self) -> Option<RecordingError> {
+        let damaged = |why: &String| {
+            let samples = usize::try_from(self.messages).unwrap_or(usize::MAX);
+            RecordingError::Damaged { path: self.path.clone(), samples, why: why.clone() }
+        };
+        self.damage.as_ref().map(damaged)
+    }
+
     /// Whether it holds none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
