@@ -145,8 +145,8 @@ fn shown(prompt: &HeardPrompt) -> String {
     let HeardPrompt { state, origin, prompt: id, problems, senses, p_false, made_of, digest } = prompt;
     let trouble = match state.as_str() {
         "applied" => String::new(),
-        // Nobody wished it: it stands in the file.
-        _ if digest.is_empty() => format!(": {}", problems.join("; ")),
+        // Only of the file's own is that said without a wish's digest.
+        "rolled_back" if digest.is_empty() => format!(": {}", problems.join("; ")),
         state => format!("; last wish {}: {}", state.replace('_', " "), problems.join("; ")),
     };
     if made_of.is_empty() {
@@ -216,6 +216,8 @@ mod tests {
             ..HeardPrompt::default()
         };
         assert_eq!(shown(&of_file), "dog: not looked for: parts: no such file");
+        let unreadable = HeardPrompt { state: "rejected".to_owned(), ..of_file.clone() };
+        assert_eq!(shown(&unreadable), "dog: not looked for; last wish rejected: parts: no such file");
         let wished = HeardPrompt { digest, ..of_file };
         assert_eq!(shown(&wished), "dog: not looked for; last wish rolled back: parts: no such file");
     }
