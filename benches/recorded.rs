@@ -89,7 +89,7 @@ fn windowers(recording: &Recording) -> BTreeMap<SensorId, Windower> {
     let of = |(sensor, modality): (SensorId, Modality)| {
         let (window_secs, hop_secs, rate_hz) = match modality {
             Modality::Audio => (2.0, 0.5, 16_000.0),
-            Modality::Imu => (5.0, 0.5, 50.0),
+            Modality::Imu => (5.0, 0.5, 10.0),
             Modality::Image => (0.0, 0.2, 0.0),
             _ => (0.0, 0.5, 0.0),
         };
