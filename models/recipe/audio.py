@@ -523,7 +523,7 @@ def _joined(use: str, cnn: Encoder, recordings: dict[str, list]) -> Joined:
     head = remembered(kept, Head(width, targets.shape[1]), targets, lambda: fit(cnn, recordings, background))
     log_mels = (logmel.log_mel(window).astype(np.float32) for window in _calibration(recordings, background)[::ROUNDED_BY])
     graph = Graph("seen", int8=False)
-    return Joined(cnn, head, spectrogram.seen(graph, _both(graph, cnn)[1], "log_mel", log_mels))
+    return Joined(cnn, head, _both(graph, cnn)[1].seen("log_mel", log_mels))
 
 
 @cache

@@ -91,16 +91,20 @@ class Trunk:
         """[1, 1280, H/32, W/32]."""
         return self.g.relu6(self.point(self.stages(image), "_conv_head", "_bn1"))
 
+    def seen(self, name: str, tensors: Iterable[np.ndarray]) -> list[Inputs]:
+        """What the 1×1 convolutions are given when the graph's input `name` is each of `tensors`."""
+        for i, given in enumerate(self.given):
+            self.g.output(given, f"given_{i}", [1, f"channels_{i}", f"rows_{i}", f"columns_{i}"])
+        session = Session(self.g.model().SerializeToString())
+        return rounding.seen(list(session(**{name: x}).values()) for x in tensors)
+
 
 def seen(tensors: Iterable[np.ndarray]) -> list[Inputs]:
     """What the trunk's 1×1 convolutions are given by pictures as `tensor` makes them."""
     g = Graph("seen", int8=False)
     trunk = Trunk(g, checkpoint())
     trunk.features(g.input("image", [1, 3, "height", "width"]))
-    for i, given in enumerate(trunk.given):
-        g.output(given, f"given_{i}", [1, f"channels_{i}", f"rows_{i}", f"columns_{i}"])
-    session = Session(g.model().SerializeToString())
-    return rounding.seen(list(session(image=x).values()) for x in tensors)
+    return trunk.seen("image", tensors)
 
 
 def head(g: Graph, features: str, state: dict, temperature: float) -> str:

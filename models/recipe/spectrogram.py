@@ -4,14 +4,10 @@ Stage five's map has 8 rows. It is pooled over time in bands of frequency, not o
 but a sound that is moved up in frequency is another sound.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 import image
-import rounding
 from graph import Graph
-from ort import Session
 from rounding import Inputs
 
 STAGES = 5
@@ -32,11 +28,3 @@ def pooled(g: Graph, heard: str, loudest: float, fed: list[Inputs] | None = None
 
 def scalar(g: Graph, value: float) -> str:
     return g.const(np.full((1, 1, 1, 1), value, np.float32))
-
-
-def seen(g: Graph, trunk: image.Trunk, name: str, tensors: Iterable[np.ndarray]) -> list[Inputs]:
-    """What the 1×1 convolutions of `trunk`, a part of `g`, are given."""
-    for i, given in enumerate(trunk.given):
-        g.output(given, f"given_{i}", [1, f"channels_{i}", f"rows_{i}", f"columns_{i}"])
-    session = Session(g.model().SerializeToString())
-    return rounding.seen(list(session(**{name: x}).values()) for x in tensors)
