@@ -172,8 +172,21 @@ impl Control {
         }
     }
 
-    /// perceptd stops because it was told to, or has run for long: it did not die of its config.
-    pub(super) fn end_well(&mut self) {
+    /// perceptd stops in order: neither what it started with nor what it is trying is to blame. The next start tries the latter anew.
+    pub(super) fn stopped(mut self) {
+        self.end_well();
+        if !self.transaction.stopped().is_empty()
+            && let Err(error) = self.save_config()
+        {
+            tracing::warn!("{error}");
+        }
+        for id in self.book.being_tried() {
+            self.store.end_prompt_trial(id);
+        }
+    }
+
+    /// perceptd has run for long, or stops because it was told to: it did not die of its config.
+    fn end_well(&mut self) {
         if std::mem::replace(&mut self.start_was_good, true) {
             return;
         }

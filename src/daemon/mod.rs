@@ -292,10 +292,10 @@ impl<'a> Running<'a> {
 
     /// An ordered stop: no topic is listened to any more, the sensors end, and all that follows them.
     fn end(&mut self, is_well: bool) {
-        if let Some(mut control) = self.control.take()
+        if let Some(control) = self.control.take()
             && is_well
         {
-            control.end_well();
+            control.stopped();
         }
         self.sources.stop_all();
     }

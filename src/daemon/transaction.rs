@@ -40,6 +40,8 @@ struct Change {
     generation: u64,
     digest: String,
     changes: Overlay,
+    /// What was told of the wish before.
+    answer_before: Option<Answer>,
 }
 
 /// One wish at a time; a newer one waits, in the place of any other that waits.
@@ -121,7 +123,8 @@ impl Transaction {
         match self.candidate(&wish).and_then(|changes| check(&changes).map(|()| changes)) {
             Err(faults) => self.answer(wish.generation, wish.digest, WishState::Rejected, faults),
             Ok(changes) => {
-                let change = Change { generation: wish.generation, digest: wish.digest, changes };
+                let answer_before = self.ledger.answer.clone();
+                let change = Change { generation: wish.generation, digest: wish.digest, changes, answer_before };
                 self.set_answer(change.generation, change.digest.clone(), WishState::Pending, Vec::new());
                 self.ledger.trial = Some(Trial { generation: change.generation, digest: change.digest.clone() });
                 self.stage = Stage::Preparing(change);
@@ -191,6 +194,18 @@ impl Transaction {
                 self.rolled_back(change, vec![Fault::whole(why)], vec![Step::Undo])
             }
             (other, _) => self.stay(other),
+        }
+    }
+
+    /// perceptd stops in order: what is being tried is not to blame, and the next start hears of it as if it had never come.
+    pub(super) fn stopped(&mut self) -> Vec<Step> {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Preparing(change) | Stage::Swapping(change) | Stage::Watching(change, _) => {
+                self.ledger.trial = None;
+                self.ledger.answer = change.answer_before;
+                vec![Step::Remember]
+            }
+            other => self.stay(other),
         }
     }
 

@@ -141,6 +141,25 @@ fn a_trial_is_remembered_until_it_has_ended() {
 }
 
 #[test]
+fn what_is_tried_at_an_ordered_stop_is_tried_by_the_next_start() {
+    let mut transaction = start();
+    apply(&mut transaction, wish(1, "{}"));
+    assert_eq!(transaction.stopped(), [], "nothing is being tried");
+    let second = wish(2, r#"{"log":{"level":"warn"}}"#);
+    for until_watching in [false, true] {
+        transaction.wish(second.clone(), |_| Ok(()));
+        if until_watching {
+            transaction.prepared(Ok(()));
+            transaction.swapped(secs(0.0), Ok(()));
+        }
+        assert_eq!(transaction.stopped(), [Step::Remember]);
+        assert_eq!((transaction.ledger().trial.clone(), state(&transaction)), (None, Some((1, WishState::Applied))));
+        transaction = Transaction::new(transaction.ledger().clone(), WATCH);
+    }
+    apply(&mut transaction, second);
+}
+
+#[test]
 fn only_the_newest_of_those_that_wait_is_tried() {
     let mut transaction = start();
     transaction.wish(wish(1, "{}"), |_| Ok(()));

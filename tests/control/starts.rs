@@ -1,10 +1,12 @@
 //! A start that ends for a reason of its own takes nothing away of what topics changed.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Rover;
+use crate::mqtt::{Mosquitto, holds};
 
 /// Starts perceptd, which ends by itself and says why.
 fn expect_no_start(rover: &Rover, why: &str) {
@@ -54,6 +56,24 @@ async fn starts_that_fail_for_other_reasons_leave_changes_alone() {
     rover.run();
     rover.connected(2).await;
     rover.expect(&["config", "get"], 0, &["generation 1", "events.min_on_secs = 0.2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_an_ordered_stop_cut_short_is_tried_by_the_next_start() {
+    let mut rover = Rover::at_rest("rover", Arc::new(Mosquitto::start()), "[remote]\nwatch_secs = 60\n");
+    rover.run();
+    rover.connected(1).await;
+    let mut wish = Command::new(env!("CARGO_BIN_EXE_perceptd"));
+    wish.args(["config", "set", "events.min_on_secs=0.2", "--timeout", "60s", "--config"]).arg(rover.config());
+    let wish = wish.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ledger = rover.folder.path().join("state/remote/config.json");
+    holds(|| std::fs::read_to_string(&ledger).is_ok_and(|text| text.contains("\"trial\":{"))).await;
+    rover.stop("-TERM");
+    rover.edit("watch_secs = 60", "watch_secs = 1");
+    rover.run();
+    let output = wish.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("applied as generation 1"), "{told}\n{}", rover.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,10 @@ impl Control {
 
     fn enrol(&mut self, settings: PromptSettings, digest: String) {
         let id = settings.id.clone();
-        if let Err(error) = self.store.begin_prompt_trial(&id, &digest) {
+        // The file's own prompt is no wish: there is none to hold back.
+        if !digest.is_empty()
+            && let Err(error) = self.store.begin_prompt_trial(&id, &digest)
+        {
             tracing::warn!("{error}");
         }
         if self.pipes.jobs.send(Job::Prompt(settings, digest.clone())).is_err() {
