@@ -9,6 +9,7 @@ the bundled recording shows (`held_out.txt`) is in neither split.
 
 import argparse
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,12 +34,18 @@ Truth = list[tuple[str, str, Box]]
 
 def landscapes_root() -> Path:
     root = WORK / "landscapes"
-    if not (root / LANDSCAPES_IN_PACKAGE).is_dir():
+    if not root.is_dir():
         sounds.fetch()
         package = next(sounds.PACKAGES.glob("widelands-data_*.deb"))
-        root.mkdir(parents=True, exist_ok=True)
+        # Beside, and then at once in its place: half of them must not pass for all.
+        beside = WORK / "landscapes.new"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as unpacked:
-            subprocess.run(["tar", "x", "-C", root, "./" + LANDSCAPES_IN_PACKAGE.rstrip("/")], stdin=unpacked.stdout, check=True)
+            subprocess.run(["tar", "x", "-C", beside, "./" + LANDSCAPES_IN_PACKAGE.rstrip("/")], stdin=unpacked.stdout, check=True)
+        if unpacked.returncode != 0:
+            raise RuntimeError(f"{package} could not be unpacked")
+        beside.rename(root)
     return root
 
 
