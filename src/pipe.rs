@@ -22,7 +22,8 @@ pub type OnDrop<T> = Box<dyn Fn(&T) + Send + Sync>;
 struct State<T> {
     queue: VecDeque<T>,
     senders: usize,
-    receiver_gone: bool,
+    /// Nothing more is taken in: the receiver is gone, or the pipe was closed.
+    is_shut: bool,
 }
 
 struct Shared<T> {
@@ -40,7 +41,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The receiver is gone; the item comes back.
+/// The receiver is gone or the pipe was closed; the item comes back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed<T>(pub T);
 
@@ -51,7 +52,7 @@ pub enum Received<T> {
     Item(T),
     /// Nothing came in time.
     TimedOut,
-    /// Every sender is gone and the queue is empty.
+    /// Every sender is gone, or the pipe was closed, and the queue is empty.
     Closed,
 }
 
@@ -65,7 +66,7 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 #[must_use]
 pub fn bounded<T>(capacity: NonZeroUsize, when_full: WhenFull<T>, on_drop: OnDrop<T>) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { queue: VecDeque::with_capacity(capacity.get()), senders: 1, receiver_gone: false }),
+        state: Mutex::new(State { queue: VecDeque::with_capacity(capacity.get()), senders: 1, is_shut: false }),
         changed: Condvar::new(),
         capacity: capacity.get(),
         when_full,
@@ -78,12 +79,12 @@ impl<T> Sender<T> {
     /// Puts one item in, as the pipe's policy says.
     ///
     /// # Errors
-    /// [`Closed`] with the item when the receiver is gone.
+    /// [`Closed`] with the item when the receiver is gone or the pipe was closed.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
         let mut dropped = None;
         {
             let mut state = self.0.lock();
-            if state.receiver_gone {
+            if state.is_shut {
                 return Err(Closed(item));
             }
             if let WhenFull::Latest(same) = &self.0.when_full
@@ -94,7 +95,7 @@ impl<T> Sender<T> {
                 while state.queue.len() >= self.0.capacity {
                     if matches!(self.0.when_full, WhenFull::Block) {
                         state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                        if state.receiver_gone {
+                        if state.is_shut {
                             return Err(Closed(item));
                         }
                     } else {
@@ -130,18 +131,19 @@ impl<T> Receiver<T> {
     /// Waits up to `timeout` for the next item.
     pub fn recv(&self, timeout: Duration) -> Received<T> {
         let mut state = self.0.lock();
-        if state.queue.is_empty() && state.senders > 0 {
+        let may_come = |state: &State<T>| state.queue.is_empty() && state.senders > 0 && !state.is_shut;
+        if may_come(&state) {
             state = self
                 .0
                 .changed
-                .wait_timeout_while(state, timeout, |s| s.queue.is_empty() && s.senders > 0)
+                .wait_timeout_while(state, timeout, |state| may_come(state))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
         let item = state.queue.pop_front();
         let received = match item {
             Some(item) => Received::Item(item),
-            None if state.senders == 0 => Received::Closed,
+            None if state.senders == 0 || state.is_shut => Received::Closed,
             None => Received::TimedOut,
         };
         drop(state);
@@ -149,27 +151,34 @@ impl<T> Receiver<T> {
         received
     }
 
-    /// A gauge of this pipe.
+    /// A gauge and valve of this pipe.
     #[must_use]
-    pub fn depth(&self) -> Depth<T> {
-        Depth(Arc::downgrade(&self.0))
+    pub fn gauge(&self) -> Gauge<T> {
+        Gauge(Arc::downgrade(&self.0))
     }
 }
 
-/// Tells how many items wait in a pipe, without keeping it open.
-pub struct Depth<T>(Weak<Shared<T>>);
+/// Tells how many items wait in a pipe, and can close it, without keeping it open.
+pub struct Gauge<T>(Weak<Shared<T>>);
 
-impl<T> Depth<T> {
+impl<T> Gauge<T> {
     /// How many items wait; 0 once the pipe is gone.
     #[must_use]
-    pub fn read(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.0.upgrade().map_or(0, |shared| shared.lock().queue.len())
+    }
+
+    /// Lets nothing more in, whoever still has a sender. What waits is still received.
+    pub fn close(&self) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.lock().is_shut = true;
+        shared.changed.notify_all();
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.0.lock().receiver_gone = true;
+        self.0.lock().is_shut = true;
         self.0.changed.notify_all();
     }
 }
@@ -199,7 +208,7 @@ mod tests {
         for n in 0..5 {
             sender.send(('a', n)).unwrap();
         }
-        assert_eq!(receiver.depth().read(), 2);
+        assert_eq!(receiver.gauge().depth(), 2);
         assert_eq!(drops.load(Ordering::Relaxed), 3);
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 3)));
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 4)));
@@ -240,5 +249,18 @@ mod tests {
         drop(sender);
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 1)));
         assert_eq!(receiver.recv(NOW), Received::Closed);
+    }
+
+    #[test]
+    fn a_closed_pipe_gives_what_waits_and_takes_nothing_more() {
+        let (sender, receiver, _) = counted(1, WhenFull::Block);
+        sender.send(('a', 1)).unwrap();
+        let waiting = sender.clone();
+        let waiting = std::thread::spawn(move || waiting.send(('a', 2)));
+        receiver.gauge().close();
+        assert_eq!(waiting.join().unwrap(), Err(Closed(('a', 2))));
+        assert_eq!(sender.send(('a', 3)), Err(Closed(('a', 3))));
+        assert_eq!(receiver.recv(NOW), Received::Item(('a', 1)));
+        assert_eq!(receiver.recv(Duration::from_secs(60)), Received::Closed);
     }
 }

@@ -12,6 +12,9 @@ use rustix::time::ClockId;
 /// Nanoseconds in a second.
 pub const NANOS_PER_SEC: i64 = 1_000_000_000;
 
+/// A wall clock that moved by more than this against the reference clock was set; the kernel's own discipline moves both alike.
+const STEP_NANOS: i64 = NANOS_PER_SEC / 2;
+
 /// A point in time on the reference clock (CLOCK_MONOTONIC of one boot), in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MonoTime(i64);
@@ -110,6 +113,15 @@ impl Timeline {
         Ok(Self { boot_id: boot_id.trim().into(), unix_nanos_at_zero: unix_now_nanos() - now().nanos() })
     }
 
+    /// The running machine's timeline after its wall clock was set: by NTP some time after the boot, by hand, or in effect by a
+    /// suspend, in which the reference clock stands still. None when it was not.
+    #[must_use]
+    pub fn after_a_step(&self) -> Option<Self> {
+        let unix_nanos_at_zero = unix_now_nanos() - now().nanos();
+        let has_moved = unix_nanos_at_zero.abs_diff(self.unix_nanos_at_zero) > STEP_NANOS.unsigned_abs();
+        has_moved.then(|| Self { boot_id: Arc::clone(&self.boot_id), unix_nanos_at_zero })
+    }
+
     /// `stamp` as Unix time in nanoseconds.
     #[must_use]
     pub const fn unix_nanos(&self, stamp: MonoTime) -> i64 {
@@ -169,5 +181,15 @@ mod tests {
         let (first, second) = (now(), now());
         assert!(second >= first);
         assert!((timeline.unix_nanos(second) - unix_now_nanos()).abs() < NANOS_PER_SEC);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_followed() {
+        let timeline = Timeline::of_this_boot().unwrap();
+        assert_eq!(timeline.after_a_step(), None);
+        let before = Timeline { unix_nanos_at_zero: timeline.unix_nanos_at_zero - 3600 * NANOS_PER_SEC, ..timeline };
+        let after = before.after_a_step().unwrap();
+        assert!((after.unix_nanos(now()) - unix_now_nanos()).abs() < NANOS_PER_SEC);
+        assert_eq!(after.boot_id, before.boot_id);
     }
 }

@@ -27,7 +27,7 @@ use crate::pipe::{Received, Receiver, Sender};
 use crate::publish::{About, Arrivals, Asked, Inbox, Publisher, RefusalReason, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
 use crate::telemetry::Telemetry;
-use crate::time::{MonoTime, NANOS_PER_SEC, now, unix_now_nanos};
+use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
 use answers::Answers;
 use refusals::Refusals;
 
@@ -170,6 +170,11 @@ impl Control {
         if !self.start_was_good && now().nanos_since(self.started_at) > GOOD_START_NANOS {
             self.end_well();
         }
+    }
+
+    /// The wall clock was set: recordings are told by it from now on.
+    pub(super) fn timeline_is(&mut self, timeline: Timeline) {
+        self.ground.timeline = timeline;
     }
 
     /// perceptd stops in order: neither what it started with nor what it is trying is to blame. The next start tries the latter anew.

@@ -36,13 +36,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::config::{ReplaySettings, Settings, SourceSettings};
-use crate::pipe::{Depth, OnDrop, Receiver, Sender, WhenFull, bounded};
+use crate::pipe::{Gauge, OnDrop, Receiver, Sender, WhenFull, bounded};
 use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
 use crate::recording::{self, Recording, RecordingError};
 use crate::sensors::Sample;
 use crate::store::RemoteStore;
 use crate::telemetry::{DropReason, Telemetry};
-use crate::time::{now, process_cpu_nanos};
+use crate::time::{NANOS_PER_SEC, Timeline, now, process_cpu_nanos};
 use boot::Boot;
 use build::{Rooms, Senses};
 use control::{Control, ControlPipes};
@@ -71,6 +71,8 @@ const CHANGES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
 const SUPERVISE_EVERY: Duration = Duration::from_millis(100);
+/// How long an ordered stop waits for sensors; one whose driver does not return (a name that no server resolves) is then left behind.
+const SENSORS_STOP_WITHIN: Duration = Duration::from_secs(3);
 /// How long an ordered stop may take before the process ends anyway.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -149,6 +151,8 @@ struct Running<'a> {
     control: Option<Control>,
     heartbeat: Arc<Heartbeat>,
     publisher: Publisher,
+    /// Of the running machine; a recording's stays as it is.
+    live: Option<Timeline>,
     posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
     all_said: tokio::sync::oneshot::Sender<()>,
     telemetry: Telemetry,
@@ -157,8 +161,8 @@ struct Running<'a> {
 
 /// The pipes as `health` tells of them.
 struct Queues {
-    samples: Depth<Sample>,
-    turns: Depth<Turn>,
+    samples: Gauge<Sample>,
+    turns: Gauge<Turn>,
     capacities: [NonZeroUsize; 2],
 }
 
@@ -175,7 +179,7 @@ impl<'a> Running<'a> {
         let capacities = if replay { [REPLAY_WAITING; 2] } else { [SAMPLES_WAITING, TURNS_WAITING] };
         let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&senses.telemetry));
         let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&senses.telemetry));
-        let queues = Queues { samples: sample_out.depth(), turns: turn_out.depth(), capacities };
+        let queues = Queues { samples: sample_out.gauge(), turns: turn_out.gauge(), capacities };
         let heartbeat = Arc::new(Heartbeat::default());
         heartbeat.beat();
         let mut threads = Vec::new();
@@ -206,6 +210,7 @@ impl<'a> Running<'a> {
                 sensors.iter().try_for_each(|sensor| sources.start(sensor.clone()))?;
             }
         }
+        let live = (!replay).then_some(senses.timeline);
         let telemetry = senses.telemetry;
         let control = remote.map(|(remote, store)| {
             let ((jobs, asked), (made, ready)) = prepare::pipes();
@@ -233,6 +238,7 @@ impl<'a> Running<'a> {
             control,
             heartbeat,
             publisher,
+            live,
             posting,
             all_said,
             telemetry,
@@ -252,6 +258,7 @@ impl<'a> Running<'a> {
                 None => std::thread::park_timeout(SUPERVISE_EVERY),
             }
             self.service.alive(self.heartbeat.age());
+            self.follow_wall_clock();
             let time = now();
             if health.is_due(time) {
                 self.publisher.health(&self.health());
@@ -261,15 +268,15 @@ impl<'a> Running<'a> {
                 failed = failed.and(Err(error));
                 stop.store(true, Ordering::Relaxed);
             }
+            // Why is known when it is joined, at the end.
+            let is_crippled = stopping_since.is_none() && self.lacks_a_part();
+            if is_crippled {
+                stop.store(true, Ordering::Relaxed);
+            }
             if stop.load(Ordering::Relaxed) {
-                self.end(failed.is_ok());
-                let since = *stopping_since.get_or_insert_with(|| {
-                    self.service.stopping();
-                    time
-                });
-                if time > since + STOP_WITHIN {
-                    bail!("these threads did not stop within {STOP_WITHIN:?}: {}", self.unfinished());
-                }
+                self.end(failed.is_ok() && !is_crippled);
+                let since = *stopping_since.get_or_insert(time);
+                self.stop_in_time(time.nanos_since(since))?;
             }
         }
         self.service.stopping();
@@ -283,6 +290,18 @@ impl<'a> Running<'a> {
         let farewell = self.runtime.block_on(self.posting).context("the MQTT task")??;
         farewell.tell();
         ended
+    }
+
+    fn follow_wall_clock(&mut self) {
+        let Some(before) = &self.live else { return };
+        let Some(timeline) = before.after_a_step() else { return };
+        let step_secs = (timeline.unix_nanos_at_zero - before.unix_nanos_at_zero) as f64 / NANOS_PER_SEC as f64;
+        tracing::info!(step_secs, "the wall clock was set: stamps follow it");
+        self.publisher.timeline_is(timeline.clone());
+        if let Some(control) = &mut self.control {
+            control.timeline_is(timeline.clone());
+        }
+        self.live = Some(timeline);
     }
 
     /// Whether a thread of the pipeline still works.
@@ -300,6 +319,29 @@ impl<'a> Running<'a> {
         self.sources.stop_all();
     }
 
+    /// Whether what no thread of the pipeline waits for has ended before its time: the MQTT task, or what prepares for topics.
+    fn lacks_a_part(&self) -> bool {
+        let prepares_no_more = |thread: &Named| is_beside(thread) && thread.handle.is_finished();
+        self.posting.is_finished() || self.control.is_some() && self.threads.iter().any(prepares_no_more)
+    }
+
+    /// An ordered stop that has lasted for `nanos` waits for no sensor any more, or for nothing.
+    fn stop_in_time(&mut self, nanos: i64) -> anyhow::Result<()> {
+        self.service.stopping();
+        let lasted = Duration::from_nanos(nanos.unsigned_abs());
+        if lasted > STOP_WITHIN {
+            bail!("these threads did not stop within {STOP_WITHIN:?}: {}", self.unfinished());
+        }
+        if lasted > SENSORS_STOP_WITHIN {
+            let stuck = self.sources.leave();
+            if !stuck.is_empty() {
+                tracing::warn!("the threads of these sensors do not end and are left behind: {}", stuck.join(", "));
+                self.queues.samples.close();
+            }
+        }
+        Ok(())
+    }
+
     fn unfinished(&self) -> String {
         let names =
             self.threads.iter().filter(|thread| !thread.handle.is_finished()).map(|thread| thread.name.as_str());
@@ -312,7 +354,7 @@ impl<'a> Running<'a> {
             depth,
             capacity: capacity.get(),
         };
-        let depths = [("samples", self.queues.samples.read()), ("turns", self.queues.turns.read())];
+        let depths = [("samples", self.queues.samples.depth()), ("turns", self.queues.turns.depth())];
         HealthReading {
             at: now(),
             queues: depths

@@ -91,6 +91,11 @@ impl Sources {
         ended.into_iter().try_for_each(Named::join)
     }
 
+    /// Waits no longer for threads that were told to end and have not; their names.
+    pub(super) fn leave(&mut self) -> Vec<String> {
+        self.leaving.extract_if(.., |thread| !thread.handle.is_finished()).map(|thread| thread.name).collect()
+    }
+
     /// Names of the threads that have not ended.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &str> {
         let running = self.running.values().map(|source| &source.thread);

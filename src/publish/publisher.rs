@@ -15,7 +15,7 @@ use super::topics::{Class, Topics};
 use super::{EmbeddingReading, HealthReading, JointReading, PublishError, PublishParts};
 use crate::events::Event;
 use crate::modality::{Modality, SensorId};
-use crate::time::{self, MonoTime};
+use crate::time::{self, MonoTime, Timeline};
 
 /// The longest that a replay waits for the broker to take a vector.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -80,6 +80,11 @@ impl Publisher {
     pub fn prompts<'a>(&self, prompts: impl IntoIterator<Item = &'a str>) {
         self.desk().prompts(prompts);
         self.0.wake.notify_one();
+    }
+
+    /// The wall clock was set: later stamps are told by it.
+    pub fn timeline_is(&self, timeline: Timeline) {
+        self.desk().timeline_is(timeline);
     }
 
     /// Home Assistant has said that it came (back): tells it everything again.

@@ -21,7 +21,7 @@ use crate::events::{Event, Phase};
 use crate::modality::SensorId;
 use crate::store::events::Openness;
 use crate::telemetry::{DropReason, SensorReading};
-use crate::time::{MonoTime, NANOS_PER_SEC};
+use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
 
 /// One message, ready for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +239,10 @@ impl Desk {
 
     pub(super) const fn presence(&self) -> &Presence {
         &self.presence
+    }
+
+    pub(super) fn timeline_is(&mut self, timeline: Timeline) {
+        self.parts.timeline = timeline;
     }
 
     pub(super) fn boot_id(&self) -> Arc<str> {
