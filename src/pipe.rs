@@ -168,6 +168,12 @@ impl<T> Gauge<T> {
         self.0.upgrade().map_or(0, |shared| shared.lock().queue.len())
     }
 
+    /// How many may wait; 0 once the pipe is gone.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.upgrade().map_or(0, |shared| shared.capacity)
+    }
+
     /// Lets nothing more in, whoever still has a sender. What waits is still received.
     pub fn close(&self) {
         let Some(shared) = self.0.upgrade() else { return };

@@ -33,9 +33,13 @@ impl Daemon {
     }
 
     /// Asks it to stop, and waits until it has.
-    pub(crate) fn stop(mut self) -> Output {
+    pub(crate) fn stop(self) -> Output {
+        self.stop_by("-TERM")
+    }
+
+    pub(crate) fn stop_by(mut self, signal: &str) -> Output {
         let child = self.0.take().unwrap();
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         child.wait_with_output().unwrap()
     }
 }

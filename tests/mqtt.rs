@@ -404,6 +404,19 @@ async fn a_topic_that_the_broker_refuses_is_told_once_and_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn two_of_one_name_are_guessed_at() {
+    let mosquitto = Mosquitto::start();
+    let log = Log::listen();
+    let robots = [(); 2].map(|()| Robot::start(mosquitto.address(), |_| {}));
+    holds(|| log.lines_about(&mosquitto.address()).iter().any(|line| line.contains("another perceptd"))).await;
+    for robot in robots {
+        robot.stop().await;
+    }
+    let lines = log.lines_about(&mosquitto.address());
+    assert!(lines.iter().any(|line| line.contains("the client `perceptd.fleet.robot`")), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn without_a_broker_nothing_waits() {
     let robot = Robot::start(mosquitto::nobody(), |_| {});
     robot.say_embedding("front", 1);
@@ -416,6 +429,24 @@ async fn a_stop_waits_for_events_but_not_for_ever() {
     let robot = Robot::start(mosquitto::nobody(), |settings| settings.flush = Duration::from_millis(300));
     robot.publisher.event(&event(1, 1, "dog")).unwrap();
     assert_eq!(robot.stop().await.undelivered, 1);
+}
+
+#[tokio::test]
+async fn a_stop_tells_what_the_disk_did_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let robot = Robot::start(mosquitto::nobody(), |settings| {
+        settings.flush = Duration::from_millis(100);
+        settings.store = Some(StoreSettings::new(folder.path().to_owned()));
+    });
+    robot.publisher.event(&event(1, 1, "dog")).unwrap();
+    // A disk that takes no more.
+    let database = rusqlite::Connection::open(folder.path().join("events.db")).unwrap();
+    database
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(FAIL, 'full'); END")
+        .unwrap();
+    robot.publisher.event(&event(2, 1, "dog")).unwrap();
+    let farewell = robot.stop().await;
+    assert_eq!((farewell.undelivered, farewell.unwritten, farewell.are_kept), (2, 1, true));
 }
 
 #[tokio::test]

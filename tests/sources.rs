@@ -178,6 +178,27 @@ async fn folders_network_cameras_and_programs_are_embedded_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn windows_that_cannot_be_embedded_are_told_once_and_a_closed_terminal_is_an_ordered_stop() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    let pixel = Picture { width: 1, height: 1, rgb: vec![9; 3] };
+    std::fs::write(folder.path().join("pictures/a.png"), pixel.to_png().unwrap()).unwrap();
+    let text = format!(
+        "[robot]\nname = 'pixel'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
+         [sensors.dot]\ndriver = 'folder'\npath = 'pictures'\nloop = true\n",
+        broker.address().port
+    );
+    let mut subscriber = listener(&broker, "pixel");
+    let daemon = Daemon::start(&config(folder.path(), &text));
+    health(&mut subscriber, |sensors| of(sensors, "dot").drops.values().sum::<u64>() > 5).await;
+    let output = daemon.stop_by("-HUP");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert_eq!(log.matches("cannot be embedded").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn programs_that_hang_or_write_nonsense_are_told_and_ended() {
     let broker = Mosquitto::start();
     let folder = tempfile::tempdir().unwrap();

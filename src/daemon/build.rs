@@ -71,6 +71,7 @@ impl Senses {
             telemetry: telemetry.clone(),
             last_time: MonoTime::default(),
             latest: BTreeMap::new(),
+            failing: BTreeMap::new(),
         };
         Ok(Self { telemetry, recording, sensors, timeline, windows, perception, joint_hop_nanos, ground })
     }

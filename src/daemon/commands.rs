@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::SAMPLES_WAITING;
 use super::perception::{Latest, PerceptionChange};
+use super::pipes::SAMPLES_WAITING;
 use super::sources::Sources;
 use super::threads::WindowChange;
 use crate::media::{CameraFrame, MediaError};

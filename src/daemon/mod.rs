@@ -10,6 +10,7 @@ mod embedder;
 mod health;
 mod inference;
 mod perception;
+mod pipes;
 mod plan;
 mod prepare;
 mod prompt_book;
@@ -26,7 +27,6 @@ pub use embedder::embed_for_daemon;
 pub use record::{Recorded, record};
 pub use replay::{Output, Replayed, replay};
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -36,12 +36,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::config::{ReplaySettings, Settings, SourceSettings};
-use crate::pipe::{Gauge, OnDrop, Receiver, Sender, WhenFull, bounded};
-use crate::publish::{Farewell, HealthReading, PublishError, Publisher, QueueReading};
+use crate::pipe::Sender;
+use crate::publish::{Farewell, HealthReading, PublishError, Publisher};
 use crate::recording::{self, Recording, RecordingError};
 use crate::sensors::Sample;
 use crate::store::RemoteStore;
-use crate::telemetry::{DropReason, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::time::{NANOS_PER_SEC, Timeline, now, process_cpu_nanos};
 use boot::Boot;
 use build::{Rooms, Senses};
@@ -49,24 +49,16 @@ use control::{Control, ControlPipes};
 use health::HealthTimer;
 use inference::InferenceLoop;
 use perception::PerceptionChange;
+use pipes::{Queues, changes};
 use prepare::PrepareLoop;
 use service::Service;
 use signals::StopSignals;
 use sources::Sources;
-use threads::{Heartbeat, Turn, WindowChange};
+use threads::{Heartbeat, WindowChange};
 
 pub use control::Remote;
 pub use trial::try_out;
 
-/// Samples that may wait, for the windows or the disk: a second and a half of a camera, a microphone and an IMU, so that raw frames cannot
-/// fill the memory.
-const SAMPLES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
-/// Windows and ticks that may wait for the encoders; live, at most one of each sensor does.
-const TURNS_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
-/// Both in a replay, where all that waits is still worked on before a stop: a second's worth of it.
-const REPLAY_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
-/// Changes that may wait for a thread; it looks at them at every turn.
-const CHANGES_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 /// How long a replay waits for the broker before it plays to nobody.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
@@ -159,13 +151,6 @@ struct Running<'a> {
     queues: Queues,
 }
 
-/// The pipes as `health` tells of them.
-struct Queues {
-    samples: Gauge<Sample>,
-    turns: Gauge<Turn>,
-    capacities: [NonZeroUsize; 2],
-}
-
 impl<'a> Running<'a> {
     fn start(
         rooms: Rooms,
@@ -176,10 +161,9 @@ impl<'a> Running<'a> {
     ) -> anyhow::Result<Self> {
         let Rooms { senses, publisher, mut post } = rooms;
         let replay = senses.recording.is_some();
-        let capacities = if replay { [REPLAY_WAITING; 2] } else { [SAMPLES_WAITING, TURNS_WAITING] };
-        let (sample_in, sample_out) = bounded(capacities[0], sample_policy(replay), count_samples(&senses.telemetry));
-        let (turn_in, turn_out) = bounded(capacities[1], turn_policy(replay), count_turns(&senses.telemetry));
-        let queues = Queues { samples: sample_out.gauge(), turns: turn_out.gauge(), capacities };
+        let (sample_in, sample_out) = pipes::samples(replay, &senses.telemetry);
+        let (turn_in, turn_out) = pipes::turns(replay, &senses.telemetry);
+        let queues = Queues::of(&sample_out, &turn_out);
         let heartbeat = Arc::new(Heartbeat::default());
         heartbeat.beat();
         let mut threads = Vec::new();
@@ -349,19 +333,9 @@ impl<'a> Running<'a> {
     }
 
     fn health(&self) -> HealthReading {
-        let queue = |(queue, depth): (&str, usize), capacity: NonZeroUsize| QueueReading {
-            queue: queue.to_owned(),
-            depth,
-            capacity: capacity.get(),
-        };
-        let depths = [("samples", self.queues.samples.depth()), ("turns", self.queues.turns.depth())];
         HealthReading {
             at: now(),
-            queues: depths
-                .into_iter()
-                .zip(self.queues.capacities)
-                .map(|(depth, capacity)| queue(depth, capacity))
-                .collect(),
+            queues: self.queues.read(),
             memory_bytes: resident_bytes(),
             cpu_nanos: process_cpu_nanos(),
         }
@@ -392,33 +366,6 @@ impl Player {
             Err(damage) => drop(self.tell_damage.send(damage)),
         }
     }
-}
-
-/// A pipe for what a running thread is told.
-fn changes<T>() -> (Sender<T>, Receiver<T>) {
-    bounded(CHANGES_WAITING, WhenFull::Block, Box::new(|_| {}))
-}
-
-fn sample_policy(replay: bool) -> WhenFull<Sample> {
-    if replay { WhenFull::Block } else { WhenFull::DropOldest }
-}
-
-fn turn_policy(replay: bool) -> WhenFull<Turn> {
-    if replay { WhenFull::Block } else { WhenFull::Latest(Turn::is_superseded_by) }
-}
-
-fn count_samples(telemetry: &Telemetry) -> OnDrop<Sample> {
-    let telemetry = telemetry.clone();
-    Box::new(move |sample| telemetry.sensor(&sample.sensor).count_drop(DropReason::SensorPipeFull))
-}
-
-fn count_turns(telemetry: &Telemetry) -> OnDrop<Turn> {
-    let telemetry = telemetry.clone();
-    Box::new(move |turn| {
-        if let Turn::Window(window) = turn {
-            telemetry.sensor(&window.sensor).count_drop(DropReason::WindowReplaced);
-        }
-    })
 }
 
 /// Resident memory, from the kernel's own count of pages; 0 where there is none.

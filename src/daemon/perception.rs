@@ -63,6 +63,8 @@ pub(super) struct Perception {
     pub(super) last_time: MonoTime,
     /// What each sensor gave last, for whoever asks.
     pub(super) latest: BTreeMap<SensorId, Latest>,
+    /// Sensors whose windows cannot be embedded, and why, as the log was told.
+    pub(super) failing: BTreeMap<SensorId, String>,
 }
 
 /// What a sensor gave last.
@@ -121,6 +123,7 @@ impl Perception {
             PerceptionChange::DropPrompt(id) => return self.drop_prompt(&id),
             PerceptionChange::ForgetSensor(sensor) => {
                 self.latest.remove(&sensor);
+                self.failing.remove(&sensor);
                 self.joint.forget(&sensor);
                 return self.episodes.source_lost(&sensor, self.last_time);
             }
@@ -162,6 +165,7 @@ impl Perception {
         match looked {
             Ok((embedding, evidence)) => {
                 counters.count_embedding(u64::try_from(nanos).unwrap_or(0));
+                self.failing.remove(&window.sensor);
                 tracing::debug!(sensor = %window.sensor, window = window.index, micros = nanos / 1_000, "embedded");
                 self.joint.push(&window.sensor, window.span.end, &embedding);
                 let embedded = Embedded {
@@ -178,10 +182,21 @@ impl Perception {
             }
             Err(error) => {
                 counters.count_drop(DropReason::Undecodable);
-                tracing::warn!(sensor = %window.sensor, window = window.index, %error, "a window could not be embedded");
+                self.tell_failure(&window, &error);
                 Vec::new()
             }
         }
+    }
+
+    /// Once for each trouble of a sensor until it is well again: a camera that shows the sky fails five times a second. `health` counts all.
+    fn tell_failure(&mut self, window: &Window, error: &WindowError) {
+        let (sensor, told) = (&window.sensor, error.to_string());
+        if self.failing.get(sensor) == Some(&told) {
+            tracing::debug!(%sensor, window = window.index, %error, "a window could not be embedded");
+            return;
+        }
+        tracing::warn!(%sensor, window = window.index, %error, "windows cannot be embedded until further notice");
+        self.failing.insert(sensor.clone(), told);
     }
 
     fn remember(&mut self, embedded: &Embedded, evidence: &[Evidence], data: WindowData) {

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{Named, SAMPLES_WAITING, STOP_WITHIN, SUPERVISE_EVERY, StopSignals, count_samples, spawn};
+use super::{Named, STOP_WITHIN, SUPERVISE_EVERY, StopSignals, pipes, spawn};
 use crate::config::{Settings, SourceSettings};
 use crate::modality::SensorId;
-use crate::pipe::{WhenFull, bounded};
 use crate::recording::{self, RecordingError, RecordingWriter};
 use crate::sensors;
 use crate::telemetry::{SensorReading, Telemetry};
@@ -44,7 +43,7 @@ pub fn record(
         writer.add_sensor(&sensor.id, sensor.driver.modality())?;
     }
     let telemetry = Telemetry::default();
-    let (input, output) = bounded(SAMPLES_WAITING, WhenFull::DropOldest, count_samples(&telemetry));
+    let (input, output) = pipes::samples(false, &telemetry);
     let (tell, ended) = std::sync::mpsc::sync_channel(1);
     // Whoever asked is gone only when it failed itself.
     let recorder = spawn("recording", move || drop(tell.send(recording::record(writer, &output, None))))?;

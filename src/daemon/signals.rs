@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for an ordered stop, the second ends the process at once.
+//! SIGINT, SIGTERM, and SIGHUP unless `nohup` has it ignored: the first asks for an ordered stop, the second ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +10,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Exit code after a second signal: 128 + SIGINT, as shells say it.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// The two signals that stop perceptd.
+/// The signals that stop perceptd.
 pub(super) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal was closed.
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
     /// Starts to listen; must be called inside a runtime.
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
     /// Watches on a runtime of its own, for as long as that is kept.
@@ -47,6 +50,7 @@ impl StopSignals {
             tokio::select! {
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
+                () = hung_up(&mut self.hangup) => {}
             }
             if stop.swap(true, Ordering::Relaxed) {
                 tracing::warn!("second signal: ending at once");
@@ -55,4 +59,18 @@ impl StopSignals {
             tracing::info!("stopping; a second signal ends at once");
         }
     }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored, as `nohup` does: listening would take that back (proc(5), `SigIgn`).
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }

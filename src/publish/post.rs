@@ -28,8 +28,10 @@ pub struct Farewell {
     pub unclaimed: usize,
     /// Whether this was a replay, whose events wait nowhere.
     pub is_replay: bool,
-    /// Whether both wait on disk for the next start; else they are lost.
+    /// Whether both wait on disk for the next start, but for `unwritten`; else they are lost.
     pub are_kept: bool,
+    /// Those of both that the disk did not take: they end with the process.
+    pub unwritten: usize,
     /// Whether the broker acknowledged `stopped`.
     pub said_stopped: bool,
 }
@@ -38,7 +40,15 @@ impl Farewell {
     /// Logs what became of events that are still here.
     pub fn tell(&self) {
         let remedy = if self.is_replay { "" } else { "; with a `[state] folder` they wait for the next start" };
-        match self.undelivered {
+        if self.are_kept && self.unwritten > 0 {
+            let messages = self.unwritten;
+            tracing::error!(
+                messages,
+                "events are lost: neither the disk of the `[state] folder` nor the broker took them"
+            );
+        }
+        let kept = |messages: usize| if self.are_kept { messages.saturating_sub(self.unwritten) } else { messages };
+        match kept(self.undelivered) {
             0 => {}
             messages if self.are_kept => {
                 tracing::info!(messages, "the broker did not take these before the stop: they wait for the next start");
@@ -204,11 +214,12 @@ impl Rounds {
         while self.publisher.desk().outbox().untried() > 0 && time::now() < deadline {
             self.turn(Some(deadline)).await?;
         }
-        let (undelivered, unclaimed, are_kept) = {
+        let (undelivered, unclaimed, are_kept, unwritten) = {
             let desk = self.publisher.desk();
             // What a broker that is gone has said of its subscribers holds no more.
             let unclaimed = if desk.is_connected() { desk.outbox().unclaimed() } else { 0 };
-            (desk.outbox().len() - unclaimed, unclaimed, desk.outbox().is_durable())
+            let outbox = desk.outbox();
+            (outbox.len() - unclaimed, unclaimed, outbox.is_durable(), outbox.in_memory())
         };
         let mut said_stopped = false;
         if let Link::Up { session_number, .. } = self.link {
@@ -221,7 +232,7 @@ impl Rounds {
         }
         self.receipts.abort_all();
         self.client.close(LAST_WORD).await?;
-        Ok(Farewell { undelivered, unclaimed, is_replay: self.is_replay, are_kept, said_stopped })
+        Ok(Farewell { undelivered, unclaimed, is_replay: self.is_replay, are_kept, unwritten, said_stopped })
     }
 }
 

@@ -78,10 +78,11 @@ pub(super) struct Ear {
 impl Client {
     /// Starts to connect; returns at once.
     pub(super) fn start(settings: &PublishSettings, will: Will, ear: Option<Ear>, first_session: u64) -> Self {
+        // Names have no dots, so no two robots share an id.
+        let client_id = format!("perceptd.{}.{}", settings.fleet, settings.robot);
         let connection = Connection::new(ConnectSettings {
             broker: settings.broker.clone(),
-            // Names have no dots, so no two robots share an id.
-            client_id: format!("perceptd.{}.{}", settings.fleet, settings.robot),
+            client_id: client_id.clone(),
             keep_alive: settings.keep_alive,
             session_expiry: Some(settings.session_expiry),
             max_in_flight: settings.max_in_flight.saturating_add(8),
@@ -100,6 +101,8 @@ impl Client {
             broker: settings.broker.address.to_string(),
             trouble: String::new(),
             connected_at: None,
+            short_connections: 0,
+            client_id,
             is_fallback_told: false,
         };
         Self { requests, poll: tokio::spawn(polling.run()), link }

@@ -14,6 +14,9 @@ use crate::time;
 /// A connection that lasted so long was a good one: the next attempt starts with the shortest wait.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
+/// So many connections in a row that the broker took and soon closed look like another client of the same name.
+const SHORT_CONNECTIONS_OF_A_NAMESAKE: u32 = 3;
+
 /// The task that polls.
 pub(super) struct Polling {
     pub(super) connection: Connection,
@@ -27,6 +30,9 @@ pub(super) struct Polling {
     /// The trouble that was logged last; empty when all is well.
     pub(super) trouble: String,
     pub(super) connected_at: Option<time::MonoTime>,
+    /// Connections in a row that the broker took and soon closed.
+    pub(super) short_connections: u32,
+    pub(super) client_id: String,
     /// Whether the log says that only 3.1.1 is spoken.
     pub(super) is_fallback_told: bool,
 }
@@ -106,16 +112,27 @@ impl Polling {
 
     fn lost(&mut self, why: &str) {
         self.link.send_replace(Link::Down);
-        if let Some(since) = self.connected_at.take()
-            && time::now() >= since + GOOD_CONNECTION
-        {
-            self.backoff.reset();
+        match self.connected_at.take().map(|since| time::now() >= since + GOOD_CONNECTION) {
+            Some(true) => {
+                self.short_connections = 0;
+                self.backoff.reset();
+            }
+            Some(false) => self.short_connections += 1,
+            None => {}
         }
         // Details, in brackets, may differ each time: a time, a count.
         let trouble = why.split_once(" (").map_or(why, |(trouble, _)| trouble);
         if self.trouble != trouble {
             tracing::warn!("no connection to the broker at {}, trying again: {why}", self.broker);
             trouble.clone_into(&mut self.trouble);
+        }
+        if self.short_connections == SHORT_CONNECTIONS_OF_A_NAMESAKE {
+            tracing::warn!(
+                "the broker at {} has taken and soon closed {SHORT_CONNECTIONS_OF_A_NAMESAKE} connections in a row: does another perceptd with \
+                 this fleet and robot name use it? Both are the client `{}`, and a broker keeps one",
+                self.broker,
+                self.client_id
+            );
         }
         self.session_number += 1;
         self.connection.set_will(self.will.of(self.session_number));

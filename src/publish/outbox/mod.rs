@@ -247,6 +247,12 @@ impl Outbox {
         self.shelf.disk().is_some()
     }
 
+    /// Held records that lie in memory alone: all of them without a state folder, with one those that its disk did not take.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.shelf.in_memory()
+    }
+
     /// Times that the disk could not be synced.
     #[must_use]
     pub fn failed_syncs(&self) -> u64 {

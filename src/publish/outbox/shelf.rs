@@ -52,6 +52,11 @@ impl Shelf {
         self.kept.len() + self.disk.as_ref().map_or(0, EventStore::kept)
     }
 
+    /// Messages that wait in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        self.memory.len()
+    }
+
     pub(super) fn put(&mut self, id: RecordId, record: Record, openness: Openness) {
         let Some(disk) = &self.disk else {
             self.memory.insert(id, record);
