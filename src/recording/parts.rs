@@ -114,7 +114,7 @@ fn sound(path: &Path) -> Result<Vec<Sample>, RecordingError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let Sound { sample_rate_hz, samples } = media(path, Sound::open(path))?;
+    let Sound { sample_rate_hz, samples } = media(path, Sound::open_first_channel(path))?;
     let block = (i64::from(sample_rate_hz) * BLOCK_MS / 1000).max(1) as usize;
     (0..)
         .zip(samples.chunks(block))
