@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{MediaError, read};
+use super::{MIB, MediaError, read};
 
 const WHAT: &str = "IMU file";
+/// Some hours of motion.
+const MOST_BYTES: u64 = 256 * MIB;
 /// The columns, in order. A first line that does not begin with a number is a header, which must name them so.
 const COLUMNS: [&str; 7] = ["t_secs", "ax_mps2", "ay_mps2", "az_mps2", "gx_radps", "gy_radps", "gz_radps"];
 
@@ -23,7 +25,7 @@ impl Motion {
     /// # Errors
     /// When it cannot be read, its header names other columns, a line does not hold seven finite numbers, or times do not rise.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
-        let bytes = read(path)?;
+        let bytes = read(path, MOST_BYTES)?;
         Self::from_csv(std::str::from_utf8(&bytes).map_err(|why| MediaError::malformed(WHAT, why))?)
     }
 

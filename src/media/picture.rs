@@ -5,7 +5,7 @@ use std::path::Path;
 use image::ImageDecoder as _;
 use image::metadata::Orientation;
 
-use super::{MAX_SIDE_PX, MediaError, jpeg, read};
+use super::{MAX_SIDE_PX, MOST_PICTURE_BYTES, MediaError, jpeg, read};
 
 /// An RGB picture, 8 bits a channel, row-major from the top left, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Picture {
     /// # Errors
     /// As [`Self::from_bytes`], or when the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
-        Self::from_bytes(&read(path)?)
+        Self::from_bytes(&read(path, MOST_PICTURE_BYTES)?)
     }
 
     /// The picture as a baseline JPEG file of `quality` 1 to 100.
