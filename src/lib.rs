@@ -9,6 +9,7 @@
 // The floor: what every room stands on.
 pub mod backoff;
 pub mod children;
+pub mod files;
 pub mod geometry;
 pub mod media;
 pub mod modality;

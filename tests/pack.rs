@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use perceptd::cli::embed;
 use perceptd::encoders::{Encoders, EncodersError};
-use perceptd::media::{Picture, Plane, Sound};
+use perceptd::media::{Motion, Picture, Plane, Sound};
 use perceptd::modality::Modality;
 use sha2::{Digest, Sha256};
 
@@ -172,12 +172,25 @@ fn bad_input_is_refused_with_its_reason() {
     let holes = Plane { width: 32, height: 32, values: vec![f32::NAN; 1024] };
     let mut motion = vec![0.1; window(Modality::Imu) * 6];
     motion[7] = f32::NAN;
+    // Ten minutes at 100 Hz.
+    let recorded = |unit: f64| Motion {
+        t_secs: (0..60_000).map(|k| f64::from(k) / 100.0 * unit).collect(),
+        readings: vec![[0.1; 6]; 60_000],
+    };
+    let gone_for_a_minute = {
+        let mut motion = recorded(1.0);
+        motion.t_secs.iter_mut().skip(30_000).for_each(|t| *t += 60.0);
+        motion
+    };
     let results: Vec<(Result<_, EncodersError>, &str)> = vec![
         (encoders.image(&one), "1 x 1 pixels"),
         (encoders.thermal(&holes), "0 of its 1024"),
         (encoders.depth(&holes), "no pixel has a reading"),
         (encoders.imu(&motion), "value 7 is not a finite number"),
         (encoders.imu(&[0.0; 6]), "6 values instead of"),
+        (encoders.motion(&recorded(1e3)), "10.000 s after the one before: t_secs is in seconds"),
+        (encoders.motion(&recorded(1e9)), "10000000.000 s after the one before: t_secs is in seconds"),
+        (encoders.motion(&gone_for_a_minute), "its reading at t_secs 360 comes 60.010 s after"),
         (encoders.audio(&[]), "0 samples"),
         (encoders.audio(&vec![0.0; window(Modality::Audio) + 1]), "samples instead of"),
         (encoders.sound(&Sound { sample_rate_hz: 16_000, samples: vec![0.0, f32::INFINITY] }), "value 1"),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// What every room stands on.
-const FLOOR: [&str; 10] =
-    ["backoff", "children", "geometry", "media", "modality", "pipe", "simd", "stdout", "telemetry", "time"];
+const FLOOR: [&str; 11] =
+    ["backoff", "children", "files", "geometry", "media", "modality", "pipe", "simd", "stdout", "telemetry", "time"];
 
 /// Data flows from left to right: a room may import what stands to its left.
 const STREAM: [&str; 9] =

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::operator::{Robots, Session};
 use crate::config::{NOT_SHOWN, Overlay, is_remote_key};
+use crate::files::{MIB, read_text_at_most};
 use crate::publish::{HeardConfig, MAX_GENERATION, Reported};
 
 /// What to do with a robot's config.
@@ -203,7 +204,7 @@ fn flat(value: &Value) -> Vec<(String, String)> {
 }
 
 fn read_patch(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = read_text_at_most(file, MIB).with_context(|| format!("cannot read {}", file.display()))?;
     match Overlay::parse(&text) {
         Ok(_) => Ok(text),
         Err(problem) => bail!("{}: {problem}", file.display()),

@@ -31,7 +31,7 @@ struct Line<'a> {
     file: &'a Path,
     prompt: &'a str,
     space: &'a str,
-    /// Pixels of the original picture: left, top, right, bottom.
+    /// Pixels of the picture as viewers show it: left, top, right, bottom.
     #[serde(rename = "box")]
     box_in_image: [f32; 4],
     raw: f32,

@@ -100,6 +100,8 @@ enum Command {
         space: String,
     },
     /// Look for a prompt in pictures; prints one JSON line per candidate box.
+    ///
+    /// Boxes are in pixels of the picture as viewers show it: turned as its EXIF orientation says.
     Detect {
         /// Pictures to look at.
         #[arg(required = true)]

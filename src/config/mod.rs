@@ -15,6 +15,8 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use crate::files::{MIB, read_text_at_most};
+
 pub use overlay::Overlay;
 pub use problem::Problem;
 pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
@@ -55,6 +57,13 @@ pub enum ConfigError {
     },
 }
 
+/// Largest file of the config that is read: a wrong path must not fill the memory.
+const MOST_BYTES: u64 = MIB;
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    read_text_at_most(path, MOST_BYTES).map_err(|source| ConfigError::Read { path: path.into(), source })
+}
+
 fn count(problems: &[Problem]) -> String {
     if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) }
 }
@@ -78,7 +87,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, or with every problem in it.
     pub fn open_for_replay(path: &Path, recording: &Path, pack: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = read(path)?;
         let findings = problem::Findings::default();
         let mut tree = document::parse(&text, &findings);
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();

@@ -103,7 +103,7 @@ impl ConfigFile {
     /// # Errors
     /// When it cannot be read.
     pub fn look(path: &Path) -> Result<(Self, Settings, Vec<Problem>), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = super::read(path)?;
         let findings = Findings::default();
         let file = Self { path: path.into(), tree: document::parse(&text, &findings) };
         let settings = resolve::resolve(file.tree.clone(), file.folder(), &findings);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::files::read_text_at_most;
 use crate::modality::{Modality, is_name};
 use crate::publish::{BrokerAddress, MqttVersion, PublishSettings};
 use crate::sensors::SensorSettings;
 use crate::{detect, events};
 
+use super::MOST_BYTES;
 use super::document::{Node, Value, parse};
 use super::problem::Findings;
 use super::prompts::prompts;
@@ -285,7 +287,7 @@ pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.
 fn check_hops(settings: &Settings, findings: &Findings) {
-    let Ok(text) = std::fs::read_to_string(settings.pack.join("pack.toml")) else { return };
+    let Ok(text) = read_text_at_most(&settings.pack.join("pack.toml"), MOST_BYTES) else { return };
     // A manifest that cannot be read is told by whoever opens the pack.
     let manifest = parse(&text, &Findings::default());
     for modality in [Modality::Audio, Modality::Imu] {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::encoders::ModalityFacts;
+use crate::files::read_at_most;
 use crate::modality::{Modality, SensorId};
 use crate::prompts::PromptSettings;
 use crate::publish::{BrokerAccess, BrokerAddress, Credentials, PublishSettings, TlsSettings};
@@ -14,7 +15,7 @@ use crate::space::JointSettings;
 use crate::store::events::StoreSettings;
 use crate::windows::WindowSettings;
 
-use super::ConfigError;
+use super::{ConfigError, MOST_BYTES};
 
 /// A checked config.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,7 +169,7 @@ fn secret(path: &Path, key: &'static str) -> Result<Vec<u8>, ConfigError> {
         Some(name) => PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default()).join(name),
         None => path.to_owned(),
     };
-    std::fs::read(&path).map_err(|source| ConfigError::Secret { path, key, source })
+    read_at_most(&path, MOST_BYTES).map_err(|source| ConfigError::Secret { path, key, source })
 }
 
 /// What a credential's name begins with.

@@ -371,6 +371,20 @@ fn a_file_that_is_not_there_is_one_clear_error() {
     assert_eq!(error, "cannot read the config /nowhere/perceptd.toml: No such file or directory (os error 2)");
 }
 
+#[test]
+fn a_config_larger_than_any_config_is_refused_unread() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 42).unwrap();
+    let pack = Path::new("models/tiny");
+    for error in [
+        Settings::open(file.path()).unwrap_err(),
+        Settings::open_for_replay(file.path(), Path::new("a.mcap"), pack).unwrap_err(),
+    ] {
+        let told = error.to_string();
+        assert!(told.ends_with("it has 4194304 MiB; at most 1 MiB are read"), "{told}");
+    }
+}
+
 /// `deploy/perceptd.toml` with its paths in `folder` and the lines under these marks in force.
 fn reference(folder: &Path, marks: &[&str]) -> String {
     let text = include_str!("../../deploy/perceptd.toml")

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::bank::{self, Means, hex};
 use super::manifest::{MANIFEST_FILE, Manifest};
 use super::{BankTensors, EncodersError, SpaceId};
+use crate::files::{MIB, read_text_at_most};
 use crate::modality::Modality;
 
 /// A patch map's cell covers this many pixels of each side (the contract's rows, cols = size / 32).
@@ -26,7 +27,7 @@ impl Pack {
     pub(super) fn open(folder: &Path) -> Result<Self, EncodersError> {
         let path = folder.join(MANIFEST_FILE);
         let fault = |why: String| EncodersError::Pack { path: path.clone(), why };
-        let text = std::fs::read_to_string(&path)
+        let text = read_text_at_most(&path, MIB)
             .map_err(|why| fault(format!("cannot be read ({why}): name a model pack's folder, with --pack or as `path` under [pack] in the config")))?;
         let manifest = Manifest::parse(&text).map_err(fault)?;
         let mut pack = Self {

@@ -13,6 +13,9 @@ use crate::modality::Modality;
 const MIN_SIDE_PX: u32 = 16;
 /// Clips quieter than this share of the loudest (RMS) are left out of a sound's average.
 const QUIET_CLIP_SHARE: f64 = 1.0 / 20.0;
+/// From here on the time between two readings of a recorded motion is a gap, or not in seconds: no vector is made of what is only
+/// interpolated. IMUs of a thousand readings a second whose times are in milliseconds lie beyond it too.
+const LONGEST_STEP_SECS: f64 = 0.5;
 
 fn refuse(modality: Modality, why: impl Into<String>) -> EncodersError {
     EncodersError::Input { modality, why: why.into() }
@@ -138,9 +141,10 @@ impl Encoders {
     /// Embeds a recorded motion: resampled to the pack's rate, cut into whole windows from its start, averaged.
     ///
     /// # Errors
-    /// When it is shorter than a window.
+    /// When it is shorter than a window, or two of its readings lie half a second apart.
     pub fn motion(&self, motion: &Motion) -> Result<Embedding, EncodersError> {
         let imu = self.pack.manifest.imu.as_ref().ok_or(EncodersError::NoEncoder(Modality::Imu))?;
+        check_steps(motion)?;
         // The last reading holds for one period; the rest is room for rounding of times in files.
         let windows = ((motion.secs() + 1.0 / imu.rate_hz) / imu.window_secs + 1e-3).floor() as usize;
         if windows == 0 {
@@ -273,6 +277,18 @@ fn check_size(modality: Modality, picture: &Picture) -> Result<(), EncodersError
         return Err(refuse(modality, format!("{} bytes do not fit its size", picture.rgb.len())));
     }
     Ok(())
+}
+
+fn check_steps(motion: &Motion) -> Result<(), EncodersError> {
+    let Some((step_secs, index)) = motion.longest_step().filter(|(secs, _)| *secs >= LONGEST_STEP_SECS) else {
+        return Ok(());
+    };
+    let t_secs = motion.t_secs.get(index).copied().unwrap_or_default();
+    let why = format!(
+        "its reading at t_secs {t_secs} comes {step_secs:.3} s after the one before: t_secs is in seconds, and across {LONGEST_STEP_SECS} s or more \
+         nothing is interpolated; cut a recording with a gap there"
+    );
+    Err(refuse(Modality::Imu, why))
 }
 
 fn check_finite(modality: Modality, values: &[f32]) -> Result<(), EncodersError> {

@@ -40,7 +40,7 @@ impl CameraFrame {
         Some(Self { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() })
     }
 
-    /// The frame as RGB. A JPEG's own size wins over `width` and `height`.
+    /// The frame as RGB, of a JPEG upright ([`Picture::from_bytes`]), whose own size wins over `width` and `height`.
     ///
     /// # Errors
     /// When the bytes do not fit the format and size.

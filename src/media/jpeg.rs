@@ -3,6 +3,7 @@
 //! The decoder is lenient about what cameras do (missing Huffman tables, zeros behind the end) and strict about an early end:
 //! half a picture is never handed on as a whole one.
 
+use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -39,7 +40,10 @@ fn decode_whole(bytes: &[u8]) -> Result<Picture, MediaError> {
     let info = decoder.info().ok_or_else(|| MediaError::malformed(WHAT, "it has no size"))?;
     let picture = Picture { width: info.width.into(), height: info.height.into(), rgb };
     picture.check_size()?;
-    Ok(picture)
+    match decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif)) {
+        Some(orientation) => picture.turned(orientation),
+        None => Ok(picture),
+    }
 }
 
 pub(super) fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, MediaError> {
@@ -130,6 +134,23 @@ const STANDARD_HUFFMAN_TABLES: [u8; 420] = [
     0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0xd9, 0xda, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7,
     0xe8, 0xe9, 0xea, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa,
 ];
+
+/// The file with a tag that says how its pixels are to be turned, 1 to 8, as phones write it.
+#[cfg(test)]
+pub(super) fn with_orientation(bytes: &[u8], orientation: u8) -> Vec<u8> {
+    let exif = picture_exif(orientation);
+    let length = 2 + 6 + exif.len() as u8;
+    [&bytes[..2], &[0xff, 0xe1, 0, length], b"Exif\0\0", &exif, &bytes[2..]].concat()
+}
+
+/// EXIF of that tag alone; even orientations in the one order of bytes, odd ones in the other.
+#[cfg(test)]
+pub(super) fn picture_exif(orientation: u8) -> Vec<u8> {
+    if orientation.is_multiple_of(2) {
+        return [&b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat();
+    }
+    [&b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"[..], &[orientation], &[0; 7]].concat()
+}
 
 /// The file without its Huffman tables, as many cameras send it.
 #[cfg(test)]

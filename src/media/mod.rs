@@ -11,6 +11,8 @@ mod sound;
 
 use std::path::Path;
 
+use crate::files::{MIB, read_at_most};
+
 pub use camera::{CameraFrame, PixelFormat};
 pub use jpeg::jpeg_size;
 pub use motion::Motion;
@@ -50,6 +52,9 @@ impl MediaError {
 /// Largest width and height that is decoded: a damaged header must not ask for gigabytes.
 const MAX_SIDE_PX: u32 = 16_384;
 
-fn read(path: &Path) -> Result<Vec<u8>, MediaError> {
-    std::fs::read(path).map_err(MediaError::Read)
+/// Largest picture file that is read. What a camera or a phone writes is far smaller.
+pub const MOST_PICTURE_BYTES: u64 = 64 * MIB;
+
+fn read(path: &Path, most_bytes: u64) -> Result<Vec<u8>, MediaError> {
+    read_at_most(path, most_bytes).map_err(MediaError::Read)
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{MAX_SIDE_PX, MediaError, jpeg, read};
+use image::ImageDecoder as _;
+use image::metadata::Orientation;
+
+use super::{MAX_SIDE_PX, MOST_PICTURE_BYTES, MediaError, jpeg, read};
 
 /// An RGB picture, 8 bits a channel, row-major from the top left, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,9 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Decodes a JPEG or PNG file's bytes, whichever they are. Transparent parts of a PNG lose their transparency alone: the
-    /// colour stored there stays, as Pillow's `convert("RGB")` does.
+    /// Decodes a JPEG or PNG file's bytes, whichever they are, and turns the picture as its EXIF orientation says, so that it is as every
+    /// viewer shows it. Transparent parts of a PNG lose their transparency alone: the colour stored there stays, as Pillow's
+    /// `convert("RGB")` does.
     ///
     /// # Errors
     /// When they are neither, broken, or hold no pixel.
@@ -25,7 +29,7 @@ impl Picture {
         match bytes {
             [] => Err(MediaError::Empty("picture")),
             [0xff, 0xd8, ..] => jpeg::decode(bytes),
-            [0x89, b'P', b'N', b'G', ..] => from_png(bytes),
+            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes).map(rgb),
             _ => Err(MediaError::malformed("picture", "it is neither JPEG nor PNG")),
         }
     }
@@ -35,7 +39,7 @@ impl Picture {
     /// # Errors
     /// As [`Self::from_bytes`], or when the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
-        Self::from_bytes(&read(path)?)
+        Self::from_bytes(&read(path, MOST_PICTURE_BYTES)?)
     }
 
     /// The picture as a baseline JPEG file of `quality` 1 to 100.
@@ -97,6 +101,17 @@ impl Picture {
         Some(Self { width, height, rgb })
     }
 
+    /// The picture, whose size was checked, turned and mirrored as EXIF tells.
+    pub(super) fn turned(self, orientation: Orientation) -> Result<Self, MediaError> {
+        if orientation == Orientation::NoTransforms {
+            return Ok(self);
+        }
+        let stored = image::RgbImage::from_raw(self.width, self.height, self.rgb);
+        let mut picture = image::DynamicImage::from(stored.ok_or(MediaError::Empty("picture"))?);
+        picture.apply_orientation(orientation);
+        Ok(rgb(picture))
+    }
+
     pub(super) fn check_size(&self) -> Result<(), MediaError> {
         if self.width == 0 || self.height == 0 {
             return Err(MediaError::Empty("picture"));
@@ -109,20 +124,28 @@ impl Picture {
     }
 }
 
-fn from_png(bytes: &[u8]) -> Result<Picture, MediaError> {
-    let picture = decode_png(bytes)?.into_rgb8();
+fn rgb(picture: image::DynamicImage) -> Picture {
+    let picture = picture.into_rgb8();
     let (width, height) = picture.dimensions();
-    Ok(Picture { width, height, rgb: picture.into_raw() })
+    Picture { width, height, rgb: picture.into_raw() }
 }
 
-/// A PNG as its file stores it (8 or 16 bits, grey or colour).
+/// A PNG with the values that its file stores (8 or 16 bits, grey or colour), upright.
 pub(super) fn decode_png(bytes: &[u8]) -> Result<image::DynamicImage, MediaError> {
-    let mut reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), image::ImageFormat::Png);
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE_PX);
     limits.max_image_height = Some(MAX_SIDE_PX);
-    reader.limits(limits);
-    reader.decode().map_err(|why| MediaError::malformed("PNG picture", why))
+    png_within(bytes, limits).map_err(|why| MediaError::malformed("PNG picture", why))
+}
+
+fn png_within(bytes: &[u8], mut limits: image::Limits) -> image::ImageResult<image::DynamicImage> {
+    let mut decoder = image::codecs::png::PngDecoder::with_limits(std::io::Cursor::new(bytes), limits.clone())?;
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+    let orientation = decoder.orientation()?;
+    let mut picture = image::DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
 }
 
 #[cfg(test)]
@@ -141,6 +164,53 @@ mod tests {
         let back = Picture::from_bytes(&picture.to_jpeg(95).unwrap()).unwrap();
         assert_eq!((back.width, back.height), (40, 24));
         assert!(back.rgb.iter().zip(&picture.rgb).all(|(a, b)| a.abs_diff(*b) < 16));
+    }
+
+    /// The picture that EXIF's definition makes of a stored one: what its row 0 and its column 0 are.
+    fn as_exif_defines(stored: &Picture, orientation: u8) -> Picture {
+        let (right, bottom) = (stored.width - 1, stored.height - 1);
+        let place = |x: u32, y: u32| match orientation {
+            2 => (right - x, y),
+            3 => (right - x, bottom - y),
+            4 => (x, bottom - y),
+            5 => (y, x),
+            6 => (bottom - y, x),
+            7 => (bottom - y, right - x),
+            8 => (y, right - x),
+            _ => (x, y),
+        };
+        let (width, height) =
+            if (5..=8).contains(&orientation) { (stored.height, stored.width) } else { (stored.width, stored.height) };
+        let mut rgb = vec![0; stored.rgb.len()];
+        for (at, pixel) in (0..).zip(stored.rgb.chunks_exact(3)) {
+            let (x, y) = place(at % stored.width, at / stored.width);
+            let at = (y * width + x) as usize * 3;
+            rgb[at..at + 3].copy_from_slice(pixel);
+        }
+        Picture { width, height, rgb }
+    }
+
+    #[test]
+    fn a_picture_is_upright_as_every_viewer_shows_it() {
+        use image::ImageEncoder as _;
+        let stored = gradient(40, 24);
+        let jpeg = stored.to_jpeg(90).unwrap();
+        let decoded = Picture::from_bytes(&jpeg).unwrap();
+        for orientation in 0..=9 {
+            let of_phone = jpeg::with_orientation(&jpeg, orientation);
+            let upright = as_exif_defines(&decoded, orientation);
+            assert!(Picture::from_bytes(&of_phone).unwrap() == upright, "{orientation}");
+            let frame = crate::media::CameraFrame::of_jpeg(of_phone).unwrap();
+            assert!(frame.to_picture().unwrap() == upright, "{orientation}");
+
+            let mut png = Vec::new();
+            let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+            encoder.set_exif_metadata(jpeg::picture_exif(orientation)).unwrap();
+            encoder.write_image(&stored.rgb, 40, 24, image::ExtendedColorType::Rgb8).unwrap();
+            assert!(Picture::from_bytes(&png).unwrap() == as_exif_defines(&stored, orientation), "{orientation}");
+        }
+        let damaged = jpeg::with_orientation(&jpeg, 6);
+        assert_eq!(Picture::from_bytes(&[&damaged[..14], &[0xee; 4], &damaged[18..]].concat()).unwrap(), decoded);
     }
 
     #[test]

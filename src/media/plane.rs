@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::picture::decode_png;
-use super::{MediaError, Picture, read};
+use super::{MOST_PICTURE_BYTES, MediaError, Picture, read};
 
 /// 16-bit thermal PNGs hold hundredths of a kelvin (the FLIR Lepton's TLinear scale): °C = value / 100 − 273.15.
 const KELVIN_PER_STEP: f64 = 0.01;
@@ -38,7 +38,7 @@ impl Plane {
     /// # Errors
     /// When the file cannot be read or is no picture.
     pub fn open_thermal(path: &Path) -> Result<ReadPlane, MediaError> {
-        let bytes = read(path)?;
+        let bytes = read(path, MOST_PICTURE_BYTES)?;
         let grey = grey16(&bytes)?;
         let plane = match &grey {
             Some(grey) => Self::from_grey16(grey, KELVIN_PER_STEP, CELSIUS_AT_ZERO, None),
@@ -53,7 +53,7 @@ impl Plane {
     /// # Errors
     /// When the file cannot be read or is no picture.
     pub fn open_depth(path: &Path) -> Result<ReadPlane, MediaError> {
-        let bytes = read(path)?;
+        let bytes = read(path, MOST_PICTURE_BYTES)?;
         if let Some(grey) = grey16(&bytes)? {
             let plane = Self::from_grey16(&grey, METRES_PER_STEP, 0.0, Some(0));
             return Ok(ReadPlane { plane, is_measured: true });
@@ -68,7 +68,7 @@ impl Plane {
     /// # Errors
     /// When the file cannot be read or is no 16-bit grey PNG.
     pub fn open_png16(path: &Path, scale: f64, offset: f64) -> Result<Self, MediaError> {
-        Self::from_png16(&read(path)?, scale, offset, None)
+        Self::from_png16(&read(path, MOST_PICTURE_BYTES)?, scale, offset, None)
     }
 
     /// Decodes a 16-bit grey PNG: each value times `scale` plus `offset`; `missing` stands for no reading and becomes NaN.

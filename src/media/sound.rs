@@ -1,5 +1,6 @@
 //! Sounds, and decoding of WAV, Ogg Vorbis, MP3 and FLAC files.
 
+use std::fs::File;
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
@@ -7,13 +8,15 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
-use super::{MediaError, read};
+use super::MediaError;
 
 const WHAT: &str = "sound";
 const KNOWN: &str = "no WAV, Ogg Vorbis, MP3 or FLAC";
+const CODING: &str = "its coding is not read, such as Opus, AAC or ADPCM; PCM, Vorbis, MP3 and FLAC are: convert it, for example with \
+                      `ffmpeg -i THE_SOUND new.wav`";
 /// An hour at 48 kHz: prompts and test files are far shorter, and a damaged header must not fill the memory.
 const MAX_SAMPLES: usize = 48_000 * 3_600;
 
@@ -22,8 +25,15 @@ const MAX_SAMPLES: usize = 48_000 * 3_600;
 pub struct Sound {
     /// Samples a second.
     pub sample_rate_hz: u32,
-    /// Samples in [-1, 1]; channel 0 of what the file held.
+    /// Samples in [-1, 1].
     pub samples: Vec<f32>,
+}
+
+/// What becomes of several channels.
+#[derive(Clone, Copy)]
+enum Channels {
+    Mean,
+    First,
 }
 
 impl Sound {
@@ -33,33 +43,59 @@ impl Sound {
         self.samples.len() as f64 / f64::from(self.sample_rate_hz)
     }
 
-    /// Reads and decodes a sound file.
+    /// Reads and decodes a sound file, piece by piece. What a damaged end leaves readable is kept. Several channels become their mean, as in
+    /// the recipe of the reference pack: many a sound is panned to one side.
     ///
     /// # Errors
-    /// When it cannot be read, is no sound, or holds no sample.
+    /// When it cannot be read, is no sound, holds no sample, or a sample that is not finite.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
-        Self::from_bytes(read(path)?)
+        Self::of_file(path, Channels::Mean)
     }
 
-    /// Decodes a sound file's bytes. What a damaged end leaves readable is kept; channel 0 alone is kept, as ImageBind does.
+    /// The same of channel 0 alone, as of a microphone, whose channels differ in phase.
     ///
     /// # Errors
-    /// When they are no sound, hold no sample, or a sample that is not finite.
+    /// As [`Self::open`].
+    pub fn open_first_channel(path: &Path) -> Result<Self, MediaError> {
+        Self::of_file(path, Channels::First)
+    }
+
+    /// As [`Self::open`], of a sound file's bytes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, MediaError> {
         if bytes.is_empty() {
             return Err(MediaError::Empty(WHAT));
         }
-        let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+        Self::of_source(Box::new(Cursor::new(bytes)), Channels::Mean)
+    }
+
+    fn of_file(path: &Path, channels: Channels) -> Result<Self, MediaError> {
+        let file = File::open(path).map_err(MediaError::Read)?;
+        let metadata = file.metadata().map_err(MediaError::Read)?;
+        if metadata.is_dir() {
+            return Err(MediaError::Read(ErrorKind::IsADirectory.into()));
+        }
+        if metadata.is_file() && metadata.len() == 0 {
+            return Err(MediaError::Empty(WHAT));
+        }
+        Self::of_source(Box::new(file), channels)
+    }
+
+    fn of_source(source: Box<dyn MediaSource>, channels: Channels) -> Result<Self, MediaError> {
+        let stream = MediaSourceStream::new(source, Default::default());
         let (format_options, metadata_options) = (FormatOptions::default(), MetadataOptions::default());
         let mut format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, format_options, metadata_options)
             .map_err(|why| match why {
                 // Nothing knew it.
-                Error::Unsupported(_) => MediaError::malformed(WHAT, KNOWN),
-                other => MediaError::malformed(WHAT, format!("{KNOWN} ({other})")),
+                Error::Unsupported(what) if what.starts_with("core (probe)") => MediaError::malformed(WHAT, KNOWN),
+                Error::DecodeError(what) => MediaError::malformed(WHAT, format!("{KNOWN} ({what})")),
+                other => refused(other),
             })?;
         let (track, mut decoder) = audio_track(format.as_ref())?;
-        let sound = decode_track(format.as_mut(), track, decoder.as_mut())?;
+        let sound = decode_track(format.as_mut(), track, decoder.as_mut(), channels)?;
         if sound.samples.is_empty() {
             return Err(MediaError::Empty(WHAT));
         }
@@ -77,14 +113,23 @@ fn audio_track(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>)
     let parameters = parameters.ok_or_else(|| MediaError::malformed(WHAT, "its codec is not known"))?;
     let decoder = symphonia::default::get_codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|why| MediaError::malformed(WHAT, why))?;
+        .map_err(refused)?;
     Ok((track.id, decoder))
+}
+
+fn refused(why: Error) -> MediaError {
+    match why {
+        Error::Unsupported(_) => MediaError::malformed(WHAT, CODING),
+        Error::IoError(why) if why.kind() != ErrorKind::UnexpectedEof => MediaError::Read(why),
+        other => MediaError::malformed(WHAT, other),
+    }
 }
 
 fn decode_track(
     format: &mut dyn FormatReader,
     track: u32,
     decoder: &mut dyn AudioDecoder,
+    kept: Channels,
 ) -> Result<Sound, MediaError> {
     let mut sound = Sound { sample_rate_hz: 0, samples: Vec::new() };
     let mut interleaved = Vec::<f32>::new();
@@ -94,7 +139,7 @@ fn decode_track(
             // A chained stream starts over: what came before is the sound.
             Ok(None) | Err(Error::ResetRequired) => return Ok(sound),
             Err(Error::IoError(why)) if why.kind() == ErrorKind::UnexpectedEof => return Ok(sound),
-            Err(why) => return Err(MediaError::malformed(WHAT, why)),
+            Err(why) => return Err(refused(why)),
         };
         if packet.track_id != track {
             continue;
@@ -103,7 +148,7 @@ fn decode_track(
             Ok(decoded) => decoded,
             // One damaged packet: decoders find their way again with the next.
             Err(Error::DecodeError(_) | Error::IoError(_)) => continue,
-            Err(why) => return Err(MediaError::malformed(WHAT, why)),
+            Err(why) => return Err(refused(why)),
         };
         let (rate, channels) = (decoded.spec().rate(), decoded.spec().channels().count().max(1));
         if rate == 0 || (sound.sample_rate_hz != 0 && sound.sample_rate_hz != rate) {
@@ -112,7 +157,13 @@ fn decode_track(
         sound.sample_rate_hz = rate;
         interleaved.clear();
         decoded.copy_to_vec_interleaved(&mut interleaved);
-        sound.samples.extend(interleaved.iter().step_by(channels));
+        match kept {
+            Channels::First => sound.samples.extend(interleaved.iter().step_by(channels)),
+            Channels::Mean => {
+                let mean = |instant: &[f32]| instant.iter().sum::<f32>() / channels as f32;
+                sound.samples.extend(interleaved.chunks_exact(channels).map(mean));
+            }
+        }
         if sound.samples.len() > MAX_SAMPLES {
             return Err(MediaError::malformed(WHAT, "it is longer than an hour"));
         }
@@ -142,9 +193,61 @@ mod tests {
     }
 
     #[test]
-    fn channel_zero_of_a_wav_is_kept() {
-        let sound = Sound::from_bytes(wav(16_000, 2, &[16_384, -1, -16_384, -2, 0, -3])).unwrap();
-        assert_eq!((sound.sample_rate_hz, sound.samples), (16_000, vec![0.5, -0.5, 0.0]));
+    fn several_channels_become_their_mean_or_the_first() {
+        let panned = wav(16_000, 2, &[0, 16_384, 0, -16_384, 8_192, 0]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &panned).unwrap();
+        let mean = Sound::from_bytes(panned).unwrap();
+        assert_eq!((mean.sample_rate_hz, &mean.samples[..]), (16_000, &[0.25, -0.25, 0.125][..]));
+        assert_eq!(Sound::open(file.path()).unwrap(), mean);
+        assert_eq!(Sound::open_first_channel(file.path()).unwrap().samples, [0.0, 0.0, 0.25]);
+    }
+
+    /// The head of an IMA ADPCM file, which Windows' sound recorder writes.
+    fn adpcm() -> Vec<u8> {
+        let mut file = b"RIFF\x3c\x01\0\0WAVEfmt \x14\0\0\0\x11\0\x01\0".to_vec();
+        file.extend([8_000u32, 4_055].map(u32::to_le_bytes).as_flattened());
+        file.extend([256u16, 4, 2, 505].map(u16::to_le_bytes).as_flattened());
+        file.extend(b"data\0\x01\0\0");
+        file.extend([0; 256]);
+        file
+    }
+
+    /// A page of an Ogg stream that holds one packet; its checksum, CRC-32 with ITU-T V.42's polynomial unreflected.
+    fn ogg_page(kind: u8, seq: u8, packet: &[u8]) -> Vec<u8> {
+        let head = [&b"OggS\0"[..], &[kind], &[0; 8], b"perc", &[seq, 0, 0, 0]].concat();
+        let lengths = [1, packet.len() as u8];
+        let bytes = [&head, &[0; 4][..], &lengths, packet].concat();
+        let crc = bytes.iter().fold(0u32, |crc, byte| {
+            (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
+                (crc << 1) ^ (if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
+            })
+        });
+        [&head, &crc.to_le_bytes()[..], &lengths, packet].concat()
+    }
+
+    #[test]
+    fn what_is_coded_otherwise_is_told_with_a_way_out() {
+        let opus = [
+            ogg_page(2, 0, b"OpusHead\x01\x01\x38\x01\x80\xbb\0\0\0\0\0"),
+            ogg_page(0, 1, b"OpusTags\x04\0\0\0test\0\0\0\0"),
+            ogg_page(4, 2, &[0xf8, 0xff, 0xfe]),
+        ];
+        let mut unknown = adpcm();
+        unknown[20] = 0x31;
+        for (name, bytes) in [("ADPCM", adpcm()), ("Opus", opus.concat()), ("GSM", unknown)] {
+            let told = Sound::from_bytes(bytes).unwrap_err().to_string();
+            assert!(told.contains("its coding is not read") && told.contains("ffmpeg"), "{name}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_large_file_that_is_no_sound_is_not_read_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(Sound::open(file.path()), Err(MediaError::Empty(_))));
+        file.as_file().set_len(1 << 42).unwrap();
+        assert!(Sound::open(file.path()).unwrap_err().to_string().ends_with(KNOWN));
+        assert!(matches!(Sound::open(Path::new("/")), Err(MediaError::Read(_))));
     }
 
     #[test]

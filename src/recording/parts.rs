@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use super::convert::jpeg_size;
 use super::{RecordingError, RecordingWriter};
-use crate::media::{CameraFrame, MediaError, Motion, PixelFormat, Plane, Sound};
+use crate::files::read_at_most;
+use crate::media::{CameraFrame, MOST_PICTURE_BYTES, MediaError, Motion, PixelFormat, Plane, Sound};
 use crate::modality::{Modality, SensorId};
 use crate::sensors::{ImuReading, Sample, SampleData};
 use crate::time::{MonoTime, Timeline};
@@ -96,7 +97,7 @@ fn frames(dir: &Path, extension: &str, decode: Decoder) -> Result<Vec<Sample>, R
 }
 
 fn camera_frame(path: &Path) -> Result<(&'static str, i64, SampleData), RecordingError> {
-    let bytes = std::fs::read(path).map_err(|why| part_error(path, why))?;
+    let bytes = read_at_most(path, MOST_PICTURE_BYTES).map_err(|why| part_error(path, why))?;
     let (width, height) = jpeg_size(&bytes).ok_or_else(|| part_error(path, "it is no JPEG picture"))?;
     let frame = CameraFrame { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() };
     Ok(("camera", CAMERA_LATENCY_MS, SampleData::Image(frame)))
@@ -114,7 +115,7 @@ fn sound(path: &Path) -> Result<Vec<Sample>, RecordingError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let Sound { sample_rate_hz, samples } = media(path, Sound::open(path))?;
+    let Sound { sample_rate_hz, samples } = media(path, Sound::open_first_channel(path))?;
     let block = (i64::from(sample_rate_hz) * BLOCK_MS / 1000).max(1) as usize;
     (0..)
         .zip(samples.chunks(block))

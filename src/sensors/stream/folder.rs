@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::media::{CameraFrame, Picture, PixelFormat};
+use crate::files::read_at_most;
+use crate::media::{CameraFrame, MOST_PICTURE_BYTES, Picture, PixelFormat};
 use crate::modality::SensorId;
 use crate::sensors::settings::{FolderOrder, FolderSettings};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError, pause_until};
@@ -167,7 +168,7 @@ fn is_picture(name: &Path) -> bool {
 }
 
 fn read(file: &Path) -> Result<CameraFrame, String> {
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let bytes = read_at_most(file, MOST_PICTURE_BYTES).map_err(|error| error.to_string())?;
     if bytes.starts_with(&[0xff, 0xd8]) {
         return CameraFrame::of_jpeg(bytes).ok_or_else(|| "it is a JPEG without a size".to_owned());
     }
@@ -224,6 +225,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "a.png", 1, 30);
         std::fs::write(dir.path().join("b.png"), "broken").unwrap();
+        put(dir.path(), "large.png", 9, 20);
+        let large = std::fs::File::options().write(true).open(dir.path().join("large.png")).unwrap();
+        let changed = large.metadata().unwrap().modified().unwrap();
+        large.set_len(MOST_PICTURE_BYTES + 1).unwrap();
+        large.set_modified(changed).unwrap();
         let mut folder = folder(dir.path(), FolderOrder::Time, false).unwrap();
         assert_eq!(greys(&mut folder, 9), [1]);
         put(dir.path(), "c.png", 2, 1);

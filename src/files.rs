@@ -1,0 +1,66 @@
+//! Reading of whole files, up to a size: whatever lies where a picture or a config is looked for must not fill the memory.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read as _, Result};
+use std::path::Path;
+
+/// 2²⁰ bytes.
+pub const MIB: u64 = 1 << 20;
+
+/// The bytes of a file.
+///
+/// # Errors
+/// When it cannot be read, or has more than `most_bytes`, which is told without reading it where its length is known.
+pub fn read_at_most(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let too_large =
+        |has: String| Error::new(ErrorKind::FileTooLarge, format!("{has}; at most {} are read", in_words(most_bytes)));
+    // That of a pipe or a device is 0.
+    let length = file.metadata()?.len();
+    if length > most_bytes {
+        return Err(too_large(format!("it has {}", in_words(length))));
+    }
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes { Err(too_large("it has more".to_owned())) } else { Ok(bytes) }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// As [`read_at_most`], or when it is no UTF-8.
+pub fn read_text_at_most(path: &Path, most_bytes: u64) -> Result<String> {
+    String::from_utf8(read_at_most(path, most_bytes)?)
+        .map_err(|why| Error::new(ErrorKind::InvalidData, why.utf8_error()))
+}
+
+fn in_words(bytes: u64) -> String {
+    if bytes < MIB { format!("{bytes} bytes") } else { format!("{} MiB", bytes.div_ceil(MIB)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hello").unwrap();
+        assert_eq!(read_text_at_most(file.path(), 5).unwrap(), "hello");
+        let error = read_at_most(file.path(), 4).unwrap_err();
+        assert_eq!(error.to_string(), "it has 5 bytes; at most 4 bytes are read");
+        std::fs::write(file.path(), [0xff]).unwrap();
+        assert_eq!(read_text_at_most(file.path(), 5).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_without_reading_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // More than there is memory for; a hole, which takes no place on the disk.
+        file.as_file().set_len(1 << 42).unwrap();
+        let error = read_at_most(file.path(), 64 * MIB).unwrap_err();
+        assert_eq!(error.to_string(), "it has 4194304 MiB; at most 64 MiB are read");
+        let endless = read_at_most(Path::new("/dev/zero"), MIB).unwrap_err();
+        assert_eq!(endless.to_string(), "it has more; at most 1 MiB are read");
+    }
+}
