@@ -251,7 +251,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// What perceptd subscribes to below `root`: state that the broker keeps, and commands, of which it never keeps one.
+/// What perceptd subscribes to below `root`: first state that the broker keeps, then commands, of which it never keeps one.
 #[must_use]
 pub fn subscriptions(root: &str) -> Vec<Subscription> {
     let wanted = [
