@@ -111,6 +111,12 @@ impl<T> Sender<T> {
         }
         Ok(())
     }
+
+    /// Whether the receiver is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.lock().receiver_gone
+    }
 }
 
 impl<T> Clone for Sender<T> {
@@ -248,7 +254,9 @@ mod tests {
     #[test]
     fn both_ends_see_the_other_go() {
         let (sender, receiver, _) = counted(1, WhenFull::Block);
+        assert!(!sender.is_closed());
         drop(receiver);
+        assert!(sender.is_closed());
         assert_eq!(sender.send(('a', 1)), Err(Closed(('a', 1))));
         let (sender, receiver, _) = counted(1, WhenFull::Block);
         sender.send(('a', 1)).unwrap();

@@ -2,6 +2,7 @@
 
 mod examples;
 mod fleet;
+mod flood;
 mod gate;
 mod home_assistant;
 mod log;

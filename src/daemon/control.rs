@@ -185,8 +185,10 @@ impl Control {
         {
             tracing::warn!("{error}");
         }
-        for id in self.book.being_tried() {
-            self.store.end_prompt_trial(id);
+        // First the pipes: what the preparing thread takes up from then on it gives up by itself.
+        drop(self.pipes);
+        for (id, _) in self.store.unfinished_prompt_trials() {
+            self.store.end_prompt_trial(&id);
         }
     }
 

@@ -199,7 +199,7 @@ impl<'a> Running<'a> {
         let control = remote.map(|(remote, store)| {
             let ((jobs, asked), (made, ready)) = prepare::pipes();
             let (pack, program) = (boot.settings.pack.clone(), remote.program.clone());
-            let prepare = PrepareLoop { pack, space, bank, program };
+            let prepare = PrepareLoop { pack, space, bank, program, trials: store.clone() };
             threads.push(spawn("prepare", move || prepare.run(&asked, &made))?);
             let arrivals = post.subscribe(control::listened(&publisher));
             let pipes = ControlPipes { arrivals, jobs, ready, windows: windows_told, perception };

@@ -15,6 +15,7 @@ use crate::modality::Modality;
 use crate::pipe::{OnDrop, Received, Receiver, Sender, WhenFull, bounded};
 use crate::prompts::{PartError, PartSource, Prompt, PromptSettings, enrol};
 use crate::space::Bank;
+use crate::store::RemoteStore;
 
 /// A process that nothing was asked of for so long is ended.
 const IDLE: Duration = Duration::from_secs(2);
@@ -59,6 +60,8 @@ pub(super) struct PrepareLoop {
     pub(super) bank: Arc<Bank>,
     /// perceptd itself, which embeds as `perceptd embedder`.
     pub(super) program: PathBuf,
+    /// Where it is written down which wish is being tried.
+    pub(super) trials: RemoteStore,
 }
 
 impl PrepareLoop {
@@ -68,7 +71,11 @@ impl PrepareLoop {
             let ready = match input.recv(IDLE) {
                 Received::Item(Job::Encoders(senses)) => Ready::Encoders(self.encoders(&senses)),
                 Received::Item(Job::Prompt(settings, digest)) => {
-                    let prompt = self.prompt(&settings, &mut embedder);
+                    self.begin_trial(&settings.id, &digest);
+                    // Whoever closed it has ended trials, perhaps before this one began.
+                    let prompt = (!output.is_closed()).then(|| self.prompt(&settings, &mut embedder));
+                    self.trials.end_prompt_trial(&settings.id);
+                    let Some(prompt) = prompt else { return };
                     Ready::Prompt(settings, digest, prompt)
                 }
                 Received::TimedOut => {
@@ -80,6 +87,16 @@ impl PrepareLoop {
             if output.send(ready).is_err() {
                 return;
             }
+        }
+    }
+
+    /// From here on perceptd may end of this prompt, and of no other that waits.
+    fn begin_trial(&self, id: &str, digest: &str) {
+        // The file's own prompt is no wish: there is none to hold back.
+        if !digest.is_empty()
+            && let Err(error) = self.trials.begin_prompt_trial(id, digest)
+        {
+            tracing::warn!("{error}");
         }
     }
 
@@ -111,4 +128,68 @@ pub(super) fn open_again(pack: &Path, space: &str, senses: &[Modality]) -> Resul
         return Ok(encoders);
     }
     Err(format!("the model pack {} is not the one any more that perceptd has loaded: restart perceptd", pack.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::prompts::Part;
+    use crate::time::now;
+
+    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny");
+
+    fn wish(id: &str) -> Job {
+        let part = Part { source: PartSource::Text("a dog".to_owned()), weight: 1.0 };
+        let settings = PromptSettings {
+            id: id.into(),
+            parts: vec![part],
+            negatives: Vec::new(),
+            modalities: vec![Modality::Image],
+            p_false: 0.01,
+        };
+        Job::Prompt(settings, format!("digest of {id}"))
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        let limit = now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(now() < limit, "it took too long");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn of_many_wishes_the_one_that_is_being_tried_is_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        // Embeds nothing, and ends once it may.
+        let (program, go) = (folder.path().join("embedder"), folder.path().join("go"));
+        let script = format!("#!/bin/sh\nwhile [ ! -e '{}' ]; do sleep 0.02; done\nexit 1\n", go.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let encoders = Encoders::open(Path::new(TINY), &[]).unwrap();
+        let (space, bank) = (encoders.space().clone(), Arc::new(Bank::new(encoders.bank().unwrap())));
+        let store = RemoteStore::open(Some(folder.path())).unwrap();
+        let prepare = PrepareLoop { pack: TINY.into(), space, bank, program, trials: store.clone() };
+        let ((jobs, asked), (made, ready)) = pipes();
+        let running = std::thread::spawn(move || prepare.run(&asked, &made));
+        for id in ["a", "b", "c", "d"] {
+            assert!(jobs.send(wish(id)).is_ok());
+        }
+        let tried = || store.unfinished_prompt_trials();
+        until(|| !tried().is_empty());
+        assert_eq!(tried(), [("a".to_owned(), "digest of a".to_owned())]);
+        std::fs::write(&go, "").unwrap();
+        for id in ["a", "b"] {
+            let Received::Item(Ready::Prompt(settings, _, outcome)) = ready.recv(Duration::from_secs(20)) else {
+                panic!("nothing was made ready")
+            };
+            assert_eq!((&*settings.id, outcome.is_err()), (id, true));
+        }
+        // Who asked stops: what still waits is not to blame, whenever the thread notices.
+        drop((jobs, ready));
+        running.join().unwrap();
+        assert_eq!(tried(), []);
+    }
 }

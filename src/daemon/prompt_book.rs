@@ -137,11 +137,6 @@ impl PromptBook {
         self.trying.get(id).filter(|held| held.digest == digest).map(|held| held.payload.as_slice())
     }
 
-    /// The prompts of topics that are being made ready.
-    pub(super) fn being_tried(&self) -> impl Iterator<Item = &PromptId> {
-        self.trying.keys()
-    }
-
     /// A wish that perceptd may have ended of is not tried again.
     pub(super) fn quarantine(&mut self, id: &PromptId, digest: String, what: String) {
         drop(self.tell(id, WishState::RolledBack, vec![Fault::whole(what)], digest));

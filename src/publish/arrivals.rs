@@ -2,15 +2,26 @@
 //!
 //! Says nothing about what a message means: that is the inbox's work.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::pipe::{Receiver, Sender, WhenFull, bounded};
+use crate::backoff::Backoff;
+use crate::pipe::{Closed, Received, Receiver, Sender, WhenFull, bounded};
+use crate::time::MonoTime;
 
-/// Messages that may wait for the inbox. None is larger than a packet may be, so this bounds the memory as well.
-const WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
+/// Messages that may wait for the inbox: all that a broker keeps for a robot comes at once, and that is a wish for each prompt of which
+/// anything is told, one for the config, and as many commands again as a person sends.
+const MOST_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(319);
+/// Bytes of what waits: twice what all prompts of a robot may have.
+const MOST_BYTES: usize = 32 << 20;
+/// What the broker keeps is asked for again at once, and then so much later each time.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+/// Topics of which it is known what was let in.
+const MOST_KNOWN: usize = 4_096;
 
 /// Which retained messages a subscription asks for when it is made (MQTT 5's Retain Handling).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +60,162 @@ pub struct Arrived {
     pub expiry: Option<Duration>,
 }
 
-/// Where messages arrive. A waiting retained message gives way to a newer one of its topic; when all places are taken, the oldest
-/// goes. Both are counted ([`super::Publisher::arrivals_dropped`]).
-pub type Arrivals = Receiver<Arrived>;
+impl Arrived {
+    fn bytes(&self) -> usize {
+        let beside = [self.response_topic.as_ref().map(String::len), self.correlation_data.as_ref().map(Vec::len)];
+        self.topic.len() + self.payload.len() + beside.into_iter().flatten().sum::<usize>()
+    }
 
-/// The pipe from the client to the inbox, which never makes the client wait.
-pub(super) fn arrivals(dropped: Arc<AtomicU64>) -> (Sender<Arrived>, Arrivals) {
-    let count = move |_: &Arrived| {
-        dropped.fetch_add(1, Ordering::Relaxed);
+    /// Whether the broker keeps it, so that it can be had again. MQTT 3.1.1 does not say so of what comes live, but the topic does.
+    fn is_kept(&self) -> bool {
+        self.topic.ends_with("/desired")
+    }
+}
+
+/// Where messages arrive. A waiting retained message gives way to a newer one of its topic; while 320 messages or 32 MiB wait, what comes
+/// goes. Both are counted ([`super::Publisher::arrivals_dropped`]); what went and the broker keeps is asked for again.
+pub struct Arrivals {
+    pipe: Receiver<Arrived>,
+    load: Arc<Load>,
+}
+
+impl Arrivals {
+    /// Waits up to `timeout` for the next message.
+    pub fn recv(&self, timeout: Duration) -> Received<Arrived> {
+        let received = self.pipe.recv(timeout);
+        if let Received::Item(arrived) = &received {
+            self.load.less(arrived);
+        }
+        received
+    }
+}
+
+/// What waits for the inbox.
+#[derive(Default)]
+struct Load {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Load {
+    fn more(&self, arrived: &Arrived) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(arrived.bytes(), Ordering::Relaxed);
+    }
+
+    fn less(&self, arrived: &Arrived) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(arrived.bytes(), Ordering::Relaxed);
+    }
+
+    fn has_room_for(&self, arrived: &Arrived) -> bool {
+        self.messages.load(Ordering::Relaxed) < MOST_WAITING.get()
+            && self.bytes.load(Ordering::Relaxed) + arrived.bytes() <= MOST_BYTES
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Where the client puts what comes. It never has to wait.
+pub(super) struct Door {
+    pipe: Sender<Arrived>,
+    load: Arc<Load>,
+    dropped: Arc<AtomicU64>,
+    /// Whether something went that the broker keeps.
+    has_lost: bool,
+    known: Known,
+    ask_at: MonoTime,
+    backoff: Backoff,
+}
+
+/// The way from the client to the inbox.
+pub(super) fn arrivals(dropped: Arc<AtomicU64>) -> (Door, Arrivals) {
+    let load = Arc::new(Load::default());
+    let (replaced, count) = (Arc::clone(&load), Arc::clone(&dropped));
+    // None goes because the pipe is full: the door lets no more in than it has room for.
+    let on_replaced = move |old: &Arrived| {
+        replaced.less(old);
+        count.fetch_add(1, Ordering::Relaxed);
     };
-    bounded(WAITING, WhenFull::Latest(is_newer_state), Box::new(count))
+    let (sender, pipe) = bounded(MOST_WAITING, WhenFull::Latest(is_newer_state), Box::new(on_replaced));
+    let (ask_at, backoff) = (MonoTime::default(), Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1, 0));
+    let known = Known::default();
+    let door = Door { pipe: sender, load: Arc::clone(&load), dropped, has_lost: false, known, ask_at, backoff };
+    (door, Arrivals { pipe, load })
+}
+
+impl Door {
+    /// Lets a message in, if there is room.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    pub(super) fn take(&mut self, arrived: Arrived) -> Result<(), Closed<Arrived>> {
+        if arrived.is_kept() && self.known.comes_again(&arrived) {
+            return Ok(());
+        }
+        if !self.load.has_room_for(&arrived) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.has_lost |= arrived.is_kept();
+            return Ok(());
+        }
+        self.load.more(&arrived);
+        if arrived.is_kept() {
+            self.known.insert(&arrived);
+        }
+        self.pipe.send(arrived)
+    }
+
+    /// A new connection: all that the broker keeps comes anyway.
+    pub(super) fn connected(&mut self) {
+        self.has_lost = false;
+        self.known = Known::default();
+        self.backoff.reset();
+    }
+
+    /// Whether what went is to be asked for now: what waited is done, and it is not too soon after the last time.
+    pub(super) fn asks_again(&mut self, now: MonoTime) -> bool {
+        if !self.has_lost || !self.load.is_empty() || now < self.ask_at {
+            return false;
+        }
+        self.has_lost = false;
+        self.known.asked += 1;
+        self.ask_at = now + self.backoff.next_wait();
+        true
+    }
+}
+
+/// What was let in of what the broker keeps. When it is asked again it sends all of it once more, and what was let in before must not
+/// take the room of the rest.
+#[derive(Default)]
+struct Known {
+    hashes: RandomState,
+    /// By topic: the last payload's hash, and after how many times of asking it came last.
+    topics: HashMap<String, (u64, u32)>,
+    asked: u32,
+}
+
+impl Known {
+    /// Whether this is what came before, and comes now because the broker was asked.
+    fn comes_again(&mut self, arrived: &Arrived) -> bool {
+        let Some((hash, came)) = self.topics.get_mut(&arrived.topic) else { return false };
+        // An emptied topic is not kept, so it does not come because of that.
+        if *came == self.asked || arrived.payload.is_empty() || *hash != self.hashes.hash_one(&arrived.payload) {
+            return false;
+        }
+        *came = self.asked;
+        true
+    }
+
+    fn insert(&mut self, arrived: &Arrived) {
+        let now = (self.hashes.hash_one(&arrived.payload), self.asked);
+        if let Some(known) = self.topics.get_mut(&arrived.topic) {
+            *known = now;
+        } else if self.topics.len() < MOST_KNOWN {
+            self.topics.insert(arrived.topic.clone(), now);
+        }
+    }
 }
 
 fn is_newer_state(waiting: &Arrived, new: &Arrived) -> bool {
@@ -68,28 +225,88 @@ fn is_newer_state(waiting: &Arrived, new: &Arrived) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipe::Received;
 
     fn arrived(topic: &str, retained: bool, payload: u8) -> Arrived {
         Arrived { topic: topic.to_owned(), payload: vec![payload], retained, ..Arrived::default() }
     }
 
-    #[test]
-    fn a_flood_drops_the_oldest_and_state_keeps_its_newest() {
+    fn door() -> (Door, Arrivals, Arc<AtomicU64>) {
         let dropped = Arc::new(AtomicU64::new(0));
-        let (sender, receiver) = arrivals(Arc::clone(&dropped));
-        for payload in 0..40 {
-            sender.send(arrived("cmd/a", false, payload)).unwrap();
+        let (door, arrivals) = arrivals(Arc::clone(&dropped));
+        (door, arrivals, dropped)
+    }
+
+    fn rest(arrivals: &Arrivals) -> Vec<(String, Vec<u8>)> {
+        let next = || match arrivals.recv(Duration::ZERO) {
+            Received::Item(item) => Some((item.topic, item.payload)),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    const LATER: MonoTime = MonoTime::from_nanos(1_000_000_000_000);
+
+    #[test]
+    fn what_a_broker_keeps_for_a_robot_waits_in_full() {
+        let (mut door, arrivals, dropped) = door();
+        for n in 0..256 {
+            door.take(arrived(&format!("prompt/p{n}/desired"), true, 0)).unwrap();
         }
-        assert_eq!(dropped.load(Ordering::Relaxed), 8);
         for payload in 0..3 {
-            sender.send(arrived("config/desired", true, payload)).unwrap();
+            door.take(arrived("config/desired", true, payload)).unwrap();
         }
-        assert_eq!(dropped.load(Ordering::Relaxed), 11, "one command, and two settings that were replaced");
-        let mut last = None;
-        while let Received::Item(item) = receiver.recv(Duration::ZERO) {
-            last = Some((item.topic, item.payload));
+        assert_eq!(dropped.load(Ordering::Relaxed), 2, "settings that were replaced");
+        assert!(!door.asks_again(LATER), "nothing of them is lost");
+        let waited = rest(&arrivals);
+        assert_eq!((waited.len(), waited.last().unwrap()), (257, &("config/desired".to_owned(), vec![2])));
+        assert!(!door.asks_again(LATER));
+    }
+
+    #[test]
+    fn a_flood_displaces_nothing_and_what_it_kept_out_is_asked_for_again() {
+        let (mut door, arrivals, dropped) = door();
+        door.take(arrived("config/desired", true, 1)).unwrap();
+        for _ in 0..400 {
+            door.take(arrived("cmd/a", false, 0)).unwrap();
         }
-        assert_eq!(last, Some(("config/desired".to_owned(), vec![2])));
+        assert_eq!(dropped.load(Ordering::Relaxed), 81);
+        assert_eq!(rest(&arrivals).first(), Some(&("config/desired".to_owned(), vec![1])));
+        assert!(!door.asks_again(LATER), "commands are not kept");
+
+        for n in 0..400 {
+            door.take(arrived(&format!("prompt/p{n}/desired"), false, 0)).unwrap();
+        }
+        assert!(!door.asks_again(LATER), "while others wait it would come too early");
+        assert_eq!(rest(&arrivals).len(), 320);
+        assert!(door.asks_again(LATER) && !door.asks_again(LATER), "once");
+        let all = |door: &mut Door, payload| {
+            (0..400).for_each(|n| door.take(arrived(&format!("prompt/p{n}/desired"), true, payload)).unwrap());
+        };
+        all(&mut door, 0);
+        assert_eq!(rest(&arrivals).len(), 80, "those that had no room");
+        assert!(!door.asks_again(LATER + ASK_AGAIN.0));
+        door.take(arrived("prompt/p1/desired", true, 0)).unwrap();
+        assert_eq!(rest(&arrivals).len(), 1, "who wishes the same again is answered");
+
+        // A broker that keeps too much is not asked without end.
+        let mut asked = 0;
+        for secs in 0..3_600 {
+            all(&mut door, u8::try_from(1 + secs % 250).unwrap());
+            assert_eq!(rest(&arrivals).len(), 320);
+            asked += u32::from(door.asks_again(LATER + Duration::from_secs(secs)));
+        }
+        assert!((10..30).contains(&asked), "{asked} times in an hour");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let (mut door, arrivals, dropped) = door();
+        let large = |n: u8| Arrived { payload: vec![n; 1 << 20], ..arrived(&format!("prompt/p{n}/desired"), true, n) };
+        for _ in 0..2 {
+            (0..40).for_each(|n| door.take(large(n)).unwrap());
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 9 + 40);
+        assert_eq!(rest(&arrivals).len(), 31);
+        assert!(door.asks_again(LATER));
     }
 }

@@ -310,7 +310,8 @@ fn lock(path: &Path, state_folder: &Path) -> Result<Option<Arc<File>>, RemoteErr
 
 /// Writes a file so that after a power cut it is either the old or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
+    // Files of one name, as a prompt and its trial, may be written at once.
+    let beside = path.with_added_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -9,8 +9,8 @@ use perceptd::events::{Event, Phase};
 use perceptd::modality::{Modality, SensorId};
 use perceptd::publish::{
     self, ALL_ROBOTS, Arrivals, BrokerAccess, BrokerAddress, ConfigReport, EmbeddingReading, Farewell, HealthReading,
-    Heard, HeardEvent, HeardStatus, JointReading, Post, PromptOrigin, PromptReport, PublishError, PublishParts,
-    PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription,
+    Heard, HeardEvent, HeardStatus, JointReading, MqttVersion, Post, PromptOrigin, PromptReport, PublishError,
+    PublishParts, PublishSettings, Publisher, Subscriber, SubscriberSettings, Subscription,
 };
 use perceptd::space::{JointPart, Score};
 use perceptd::store::{ConfigLedger, WishState};
@@ -79,6 +79,16 @@ impl Robot {
     /// One that also hears.
     pub(crate) fn start_listening(broker: BrokerAddress, subscriptions: Vec<Subscription>) -> (Self, Arrivals) {
         Self::start_with(broker, false, |_| {}, |post| post.subscribe(subscriptions))
+    }
+
+    /// The same, in this version of MQTT.
+    pub(crate) fn start_listening_as(
+        broker: BrokerAddress,
+        version: MqttVersion,
+        subscriptions: Vec<Subscription>,
+    ) -> (Self, Arrivals) {
+        let change = |settings: &mut PublishSettings| settings.broker.version = Some(version);
+        Self::start_with(broker, false, change, |post| post.subscribe(subscriptions))
     }
 
     fn start_with<T>(

@@ -39,12 +39,6 @@ impl Control {
 
     fn enrol(&mut self, settings: PromptSettings, digest: String) {
         let id = settings.id.clone();
-        // The file's own prompt is no wish: there is none to hold back.
-        if !digest.is_empty()
-            && let Err(error) = self.store.begin_prompt_trial(&id, &digest)
-        {
-            tracing::warn!("{error}");
-        }
         if self.pipes.jobs.send(Job::Prompt(settings, digest.clone())).is_err() {
             let steps = self.book.settled(&id, &digest, Err(Fault::whole("perceptd is stopping")));
             self.prompt_steps(steps);
@@ -52,7 +46,6 @@ impl Control {
     }
 
     pub(super) fn prompt_ready(&mut self, id: &PromptId, digest: &str, outcome: Result<Box<Prompt>, String>) {
-        self.store.end_prompt_trial(id);
         if !self.book.is_wanted(id, digest) {
             return;
         }

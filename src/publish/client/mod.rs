@@ -17,14 +17,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::arrivals::{Arrived, Subscription};
+use super::arrivals::{Door, Subscription};
 use super::desk::Message;
 use super::presence::Presence;
 use super::publisher::Publisher;
 use super::topics::Class;
 use super::{MqttVersion, PublishError, PublishSettings};
 use crate::backoff::Backoff;
-use crate::pipe::Sender;
 use crate::time;
 use connection::{Requests, WillMessage};
 use polling::Polling;
@@ -70,7 +69,7 @@ impl Will {
 pub(super) struct Ear {
     pub(super) subscriptions: Vec<Subscription>,
     /// The inbox, if there is one.
-    pub(super) output: Option<Sender<Arrived>>,
+    pub(super) output: Option<Door>,
     /// Where Home Assistant says that it came, and who wants to know.
     pub(super) home: Option<(String, Publisher)>,
 }
@@ -104,6 +103,7 @@ impl Client {
             short_connections: 0,
             client_id,
             is_fallback_told: false,
+            is_loss_told: false,
         };
         Self { requests, poll: tokio::spawn(polling.run()), link }
     }

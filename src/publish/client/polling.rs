@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::connection::{RefusedFilter, Requests};
 use super::{Connection, Ear, Failure, Link, Step, Will};
 use crate::backoff::Backoff;
-use crate::publish::arrivals::Arrived;
+use crate::publish::arrivals::{Arrived, RetainHandling};
 use crate::publish::home_assistant;
 use crate::time;
 
@@ -35,6 +35,8 @@ pub(super) struct Polling {
     pub(super) client_id: String,
     /// Whether the log says that only 3.1.1 is spoken.
     pub(super) is_fallback_told: bool,
+    /// Whether the log says of this connection that more came than could wait.
+    pub(super) is_loss_told: bool,
 }
 
 impl Polling {
@@ -58,6 +60,7 @@ impl Polling {
                     tokio::time::sleep(wait).await;
                 }
             }
+            self.ask_again();
         }
     }
 
@@ -67,6 +70,10 @@ impl Polling {
         self.trouble.clear();
         self.connected_at = Some(time::now());
         self.connection.resume_session();
+        self.is_loss_told = false;
+        if let Some(door) = self.ear.as_mut().and_then(|ear| ear.output.as_mut()) {
+            door.connected();
+        }
         if let Some(ear) = &self.ear
             && let Err(why) = self.connection.try_subscribe(&ear.subscriptions)
         {
@@ -98,15 +105,41 @@ impl Polling {
 
     fn hand_on(&mut self, arrived: Arrived) {
         let Some(ear) = &mut self.ear else { return };
-        match (&ear.home, &ear.output) {
-            (Some((topic, publisher)), _) if *topic == arrived.topic && arrived.payload == home_assistant::BIRTH => {
+        match &ear.home {
+            Some((topic, publisher)) if *topic == arrived.topic && arrived.payload == home_assistant::BIRTH => {
                 publisher.home_assistant_came();
             }
             // Home Assistant's farewell.
-            (Some((topic, _)), _) if *topic == arrived.topic => {}
-            // An inbox that is gone listens to nothing more.
-            (_, Some(output)) if output.send(arrived).is_err() => ear.output = None,
-            _ => {}
+            Some((topic, _)) if *topic == arrived.topic => {}
+            _ => {
+                // An inbox that is gone listens to nothing more.
+                if ear.output.as_mut().is_some_and(|door| door.take(arrived).is_err()) {
+                    ear.output = None;
+                }
+            }
+        }
+    }
+
+    /// Subscribes anew to what the broker keeps, if some of it came when there was no room. Something happens here at least with every
+    /// `health`.
+    fn ask_again(&mut self) {
+        if self.connected_at.is_none() {
+            return;
+        }
+        let Some(ear) = &mut self.ear else { return };
+        if !ear.output.as_mut().is_some_and(|door| door.asks_again(time::now())) {
+            return;
+        }
+        if !std::mem::replace(&mut self.is_loss_told, true) {
+            tracing::warn!(
+                "more wishes came at once than can wait (counted in health): the broker at {} is asked again for those that it keeps",
+                self.broker
+            );
+        }
+        let kept = ear.subscriptions.iter().filter(|wanted| wanted.retain_handling == RetainHandling::EveryConnect);
+        let kept: Vec<_> = kept.cloned().collect();
+        if let Err(why) = self.connection.try_subscribe(&kept) {
+            self.not_subscribed(&why);
         }
     }
 

@@ -4,12 +4,14 @@
 //! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
 mod home;
+mod numbers;
 mod reported;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::home::Home;
+use self::numbers::Numbers;
 use super::home_assistant::HomeAssistant;
 use super::inbox::RefusalReason;
 use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
@@ -73,7 +75,7 @@ pub(super) struct Desk {
     parts: PublishParts,
     presence: Presence,
     first_seq: u64,
-    next_seqs: HashMap<String, u64>,
+    numbers: Numbers,
     /// By class, so that the birth comes first, and topic.
     states: BTreeMap<(Class, String), State>,
     replies: BTreeMap<u64, Reply>,
@@ -100,7 +102,7 @@ impl Desk {
             topics,
             parts,
             first_seq,
-            next_seqs: HashMap::new(),
+            numbers: Numbers::new(first_seq),
             states: BTreeMap::new(),
             replies: BTreeMap::new(),
             next_reply: 0,
@@ -250,12 +252,7 @@ impl Desk {
     }
 
     fn next_seq(&mut self, topic: &str) -> u64 {
-        if let Some(next) = self.next_seqs.get_mut(topic) {
-            *next += 1;
-            return *next - 1;
-        }
-        self.next_seqs.insert(topic.to_owned(), self.first_seq + 1);
-        self.first_seq
+        self.numbers.next(topic)
     }
 
     const fn envelope(&self, seq: u64) -> Envelope<'_> {

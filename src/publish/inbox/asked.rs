@@ -127,6 +127,8 @@ pub enum RefusalReason {
     Expired,
     /// A command that came before.
     Replayed,
+    /// A command that the broker sent a second time, for it did not hear that the first one arrived.
+    Redelivered,
     /// A command without a response topic of the robot's own.
     NoReplyTopic,
     /// More commands at once than are allowed.
@@ -135,7 +137,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownTopic,
         Self::TooLarge,
         Self::Malformed,
@@ -144,6 +146,7 @@ impl RefusalReason {
         Self::NoExpiry,
         Self::Expired,
         Self::Replayed,
+        Self::Redelivered,
         Self::NoReplyTopic,
         Self::Busy,
     ];
@@ -160,6 +163,7 @@ impl RefusalReason {
             Self::NoExpiry => "no_expiry",
             Self::Expired => "expired",
             Self::Replayed => "replayed",
+            Self::Redelivered => "redelivered",
             Self::NoReplyTopic => "no_reply_topic",
             Self::Busy => "busy",
         }

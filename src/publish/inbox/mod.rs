@@ -125,6 +125,11 @@ impl Inbox {
         let reply_to =
             reply_to.map_err(|what| Refused::new(About::Command(None), RefusalReason::NoReplyTopic, what))?;
         if !self.ids.insert(&asked.id) {
+            if arrived.duplicate {
+                // It is being done, or was, and answered as the one that it is.
+                let what = "the broker sent a command twice, and it is done once";
+                return Err(Refused::new(About::Nothing, RefusalReason::Redelivered, what));
+            }
             return refuse(RefusalReason::Replayed, "a command with this id came before: give each its own");
         }
         Ok(Command { body, reply_to, valid_until_unix_nanos })
@@ -246,7 +251,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// What perceptd subscribes to below `root`: state that the broker keeps, and commands, of which it never keeps one.
+/// What perceptd subscribes to below `root`: first state that the broker keeps, then commands, of which it never keeps one.
 #[must_use]
 pub fn subscriptions(root: &str) -> Vec<Subscription> {
     let wanted = [

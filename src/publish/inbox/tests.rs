@@ -94,6 +94,17 @@ fn a_command_is_refused_when_retained_expired_replayed_or_timeless() {
 }
 
 #[test]
+fn a_command_that_the_broker_sends_again_is_done_and_answered_once() {
+    let mut inbox = inbox();
+    let again = |id: &str| Arrived { duplicate: true, ..command(id) };
+    assert!(inbox.push(command("a"), NOW).is_ok());
+    let refused = inbox.push(again("a"), NOW).unwrap_err();
+    assert_eq!((refused.reason, refused.about), (RefusalReason::Redelivered, About::Nothing), "nobody is told");
+    assert_eq!(reason(inbox.push(command("a"), NOW)), RefusalReason::Replayed, "a stranger's is another matter");
+    assert!(inbox.push(again("b"), NOW).is_ok(), "the first one did not get through");
+}
+
+#[test]
 fn a_command_of_the_run_before_is_not_done_again() {
     let mut before = inbox();
     let in_payload = commands::command("b", Some(SNAPSHOT), NOW + 50_000_000_000);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::files::wal_of;
 use super::{Fate, Left, Openness, StoredMessage, WaitingMessage};
-use crate::time::MonoTime;
+use crate::time::{MonoTime, now};
 
 /// The layout of the tables; another one is not ours.
 const LAYOUT: i64 = 1;
@@ -143,14 +143,19 @@ impl Database {
 
     /// Writes what became of messages and deletes what was kept long enough. Gives the WAL, which the disk is to write.
     pub(super) fn write_settled(&mut self, time: MonoTime, keep_for: Duration, keep_bytes: u64) -> Done<PathBuf> {
+        self.write_fates_now(time)?;
+        self.forget(time, keep_for, keep_bytes)?;
+        Ok(self.wal.clone())
+    }
+
+    /// What cannot be written is written later.
+    fn write_fates_now(&mut self, time: MonoTime) -> Done<()> {
         let settled = std::mem::take(&mut self.settled);
         let written = self.write_fates(&settled, time);
         if written.is_err() {
             self.settled.splice(0..0, settled);
         }
-        written?;
-        self.forget(time, keep_for, keep_bytes)?;
-        Ok(self.wal.clone())
+        written
     }
 
     fn write_fates(&mut self, settled: &[(u64, Fate)], time: MonoTime) -> Done<()> {
@@ -204,7 +209,7 @@ impl Database {
     }
 
     pub(super) fn again(&mut self, from_seq: u64, topic: Option<&str>) -> Done<Vec<WaitingMessage>> {
-        self.write_fates_now()?;
+        self.write_fates_now(now())?;
         let sql = format!(
             "UPDATE messages SET state = {WAITING} WHERE state = {KEPT} AND seq >= ?1 AND (?2 IS NULL OR topic = ?2)
              RETURNING {WAITING_COLUMNS}"
@@ -215,7 +220,7 @@ impl Database {
     }
 
     pub(super) fn again_by_id(&mut self, ids: &[u64]) -> Done<Vec<WaitingMessage>> {
-        self.write_fates_now()?;
+        self.write_fates_now(now())?;
         let sql = format!(
             "UPDATE messages SET state = {WAITING} WHERE id = ?1 AND state = {KEPT} RETURNING {WAITING_COLUMNS}"
         );
@@ -226,11 +231,6 @@ impl Database {
         }
         transaction.commit()?;
         Ok(again)
-    }
-
-    fn write_fates_now(&mut self) -> Done<()> {
-        let settled = std::mem::take(&mut self.settled);
-        self.write_fates(&settled, crate::time::now())
     }
 
     pub(super) fn oldest_seq(&self, topic: Option<&str>) -> Done<Option<u64>> {
@@ -317,4 +317,39 @@ fn rows<T>(
 /// What is wrong with the file, in SQLite's own terms.
 fn damage(what: String) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(&folder.path().join("events.db")).unwrap();
+        let message = |seq| StoredMessage {
+            event: Uuid::from_u128(1),
+            sensor: "mic".to_owned(),
+            topic: "t".to_owned(),
+            boot_id: "boot".to_owned(),
+            seq,
+            accepted_at: (MonoTime::default(), 0),
+            payload: vec![1],
+        };
+        for id in 0..4 {
+            database.put(id, &message(id), Openness::Open).unwrap();
+        }
+        let writes = |database: &Database, does: bool| database.connection.pragma_update(None, "query_only", !does);
+        database.settle(0, Fate::Gone);
+        database.settle(1, Fate::Kept);
+        writes(&database, false).unwrap();
+        assert!(database.again(0, None).is_err() && database.again_by_id(&[1]).is_err());
+        database.settle(2, Fate::Gone);
+        assert!(database.write_settled(now(), Duration::MAX, u64::MAX).is_err());
+        writes(&database, true).unwrap();
+        let again: Vec<u64> = database.again(0, None).unwrap().into_iter().map(|message| message.id).collect();
+        assert_eq!(again, [1], "it was kept");
+        let waiting: Vec<u64> = database.left().unwrap().waiting.into_iter().map(|message| message.id).collect();
+        assert_eq!(waiting, [1, 3], "the others are gone");
+    }
 }
