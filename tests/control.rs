@@ -3,6 +3,7 @@
 
 mod access;
 mod embedder;
+mod hops;
 mod once;
 mod starts;
 mod winner;

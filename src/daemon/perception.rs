@@ -254,7 +254,6 @@ fn evidence(window: &Window, prompt: &Prompt, score: Score) -> Evidence {
         prompt: prompt.id.clone(),
         sensor: window.sensor.clone(),
         modality: window.data.modality(),
-        window_index: window.index,
         span: window.span,
         score,
         boxes: Vec::new(),

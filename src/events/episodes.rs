@@ -22,7 +22,6 @@ pub struct Episodes {
 struct Track {
     /// Calibrated scores of the last windows, oldest first.
     recent: VecDeque<f32>,
-    last_index: u64,
     last_end: MonoTime,
     state: State,
 }
@@ -59,16 +58,16 @@ impl Episodes {
         self.settings = settings;
     }
 
-    /// Takes what one window said about one prompt. Windows that come again or out of order are passed over.
+    /// Takes what one window said about one prompt. Windows that come again or out of order are passed over: by their end, for a window's
+    /// place on its sensor's grid means another time as soon as the hop is another.
     pub fn push(&mut self, evidence: &Evidence) -> Vec<Event> {
         let key = (evidence.prompt.clone(), evidence.sensor.clone());
         let track = self.tracks.entry(key).or_insert_with(|| Track {
             recent: VecDeque::new(),
-            last_index: 0,
             last_end: FOREVER_AGO,
             state: State::Idle { not_before: FOREVER_AGO },
         });
-        if track.last_end > FOREVER_AGO && evidence.window_index <= track.last_index {
+        if evidence.span.end <= track.last_end {
             return Vec::new();
         }
         track.remember(evidence, &self.settings);
@@ -123,7 +122,6 @@ impl Track {
         if secs_between(self.last_end, evidence.span.end) >= settings.stale_secs {
             self.recent.clear();
         }
-        self.last_index = evidence.window_index;
         self.last_end = evidence.span.end;
         self.recent.push_back(evidence.score.calibrated);
         while self.recent.len() > settings.median_windows.max(1) {
