@@ -110,6 +110,7 @@ impl Perception {
             PerceptionChange::Tune(tuning) => {
                 self.detector = Detector::new(tuning.detect);
                 self.episodes.tune(tuning.events);
+                self.episodes.wait_for(tuning.slow);
                 self.joint.tune(tuning.joint);
             }
             PerceptionChange::PutPrompt(prompt) => {

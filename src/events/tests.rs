@@ -175,6 +175,38 @@ fn windows_that_come_twice_or_late_change_nothing() {
 }
 
 #[test]
+fn a_picture_in_ten_seconds_has_events_that_end() {
+    let settings = Settings::default();
+    let stale_secs = settings.stale_secs_at(10.0, 0.2);
+    let mut episodes = Episodes::new(settings, ids());
+    episodes.wait_for([(SensorId::new("cam").unwrap(), stale_secs)].into());
+    let mut told = Vec::new();
+    // The tick comes twice a second, and the windows stop at 100 s in an event.
+    for half_secs in 0..300 {
+        let at = f64::from(half_secs) / 2.0;
+        if half_secs % 20 == 0 && at <= 100.0 {
+            let fires = (10.0..40.0).contains(&at) || at >= 80.0;
+            told.extend(
+                episodes.push(&evidence_at(at, if fires { 0.9 } else { 0.05 })).into_iter().map(|e| (at, e.phase)),
+            );
+        }
+        told.extend(episodes.advance(at_secs(at)).into_iter().map(|e| (at, e.phase)));
+    }
+    let (new, update) = (Phase::New, Phase::Update);
+    let expected = [
+        (20.0, new),
+        (30.0, update),
+        (40.0, update),
+        (50.0, update),
+        (60.0, Phase::End(EndReason::Quiet)),
+        (90.0, new),
+        (100.0, update),
+        (130.5, Phase::End(EndReason::SourceLost)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_change_of_the_hop_ends_nothing_and_silences_nothing() {
     let mut episodes = Episodes::new(Settings::default(), ids());
     let mut told = Vec::new();
