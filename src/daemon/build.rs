@@ -72,6 +72,7 @@ impl Senses {
             joint: Joint::new(joint),
             telemetry: telemetry.clone(),
             last_time: MonoTime::default(),
+            sensors: sensors.iter().map(|(sensor, _)| sensor.clone()).collect(),
             latest: BTreeMap::new(),
         };
         Ok(Self { telemetry, recording, sensors, timeline, windows, perception, joint_hop_nanos, ground })
