@@ -76,7 +76,6 @@ fn episodes_of_a_minute(demo: &Demo, score: Score) -> usize {
             prompt: prompt.id.clone(),
             sensor: SensorId::new("mic").expect("a name"),
             modality: Modality::Audio,
-            window_index: index,
             span: Span { start: at(index), end: at(index + 4) },
             score: Score { calibrated, ..score },
             boxes: Vec::new(),

@@ -3,6 +3,7 @@
 
 mod access;
 mod embedder;
+mod hops;
 mod many;
 mod once;
 mod starts;

@@ -119,6 +119,17 @@ impl Settings {
         let weight = self.joint.weights.get(&modality).copied().unwrap_or(facts.joint_weight);
         JointSettings { weight, horizon_secs: 2.0 * slowest_hop_secs }
     }
+
+    /// Without any window for this long the sensor counts as lost, in seconds. It gives one a hop, or one a period of its own where that is
+    /// longer and known.
+    #[must_use]
+    pub fn stale_secs(&self, sensor: &SensorId, modality: Modality) -> f64 {
+        let of_sensors = if let SourceSettings::Sensors(sensors) = &self.source { sensors.as_slice() } else { &[] };
+        let period_secs = of_sensors.iter().find(|known| known.id == *sensor).map(|known| known.driver.period_secs());
+        let hop_secs = self.windows.of(sensor, modality);
+        let between_secs = period_secs.filter(|secs| secs.is_finite()).map_or(hop_secs, |secs| secs.max(hop_secs));
+        self.events.stale_secs_at(between_secs, self.windows.lateness_secs)
+    }
 }
 
 /// How to log in to the broker.

@@ -54,6 +54,20 @@ fn the_least_config_has_the_defaults() {
 }
 
 #[test]
+fn a_slow_device_is_waited_for_before_it_counts_as_lost() {
+    let stale_secs = |more: &str| {
+        let folder = folder();
+        let settings = Settings::from_text(&format!("{LEAST}[sensors.c]\n{more}"), folder.path()).unwrap();
+        settings.stale_secs(&SensorId::new("c").unwrap(), Modality::Image)
+    };
+    assert_eq!(stale_secs("driver = 'nokhwa'\n"), 5.0);
+    assert_eq!(stale_secs("driver = 'nokhwa'\nrate_hz = 0.1\n"), 30.2);
+    assert_eq!(stale_secs("driver = 'nokhwa'\nrate_hz = 0.1\nhop_secs = 20\n"), 60.2);
+    // Nobody knows when the next picture is put there.
+    assert_eq!(stale_secs("driver = 'folder'\npath = 'prompts'\n"), 5.0);
+}
+
+#[test]
 fn five_mistakes_get_five_messages() {
     let text = "[robot]\nname = 'Rover 7'\n[pack]\npath = 'refrence'\n[mqtt]\nprot = 1883\n\
                 [sensors.front]\ndriver = 'v4l2'\ndevice = '/dev/video0'\n[[prompts]]\nid = 'dog'\naudio = 'dgo.ogg'\n";

@@ -55,21 +55,24 @@ impl Senses {
         let ground = Ground { facts: facts.collect(), recorded, timeline: timeline.clone() };
         let sensors = sensors_of(settings, &ground.recorded);
         let cut = ground.windows(settings).map_err(|faults| anyhow::Error::msg(in_words(&faults)))?;
-        let Tuning { detect, events, joint, joint_hop_nanos } = ground.tuning(settings);
+        let Tuning { detect, events, slow, joint, joint_hop_nanos } = ground.tuning(settings);
         load_only(&mut encoders, &sensors)?;
         let windowers = cut.into_iter().map(|cut| Ok((cut.sensor.clone(), Windower::new(cut)?)));
         let windowers = windowers.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let pace = if recording.is_some() { Pace::Recorded } else { Pace::Live };
         let windows = WindowLoop { windowers, tick_nanos: joint_hop_nanos, pace, telemetry: telemetry.clone() };
+        let mut episodes = Episodes::new(events, ids);
+        episodes.wait_for(slow);
         let perception = Perception {
             encoders,
             bank,
             prompts,
             detector: Detector::new(detect),
-            episodes: Episodes::new(events, ids),
+            episodes,
             joint: Joint::new(joint),
             telemetry: telemetry.clone(),
             last_time: MonoTime::default(),
+            sensors: sensors.iter().map(|(sensor, _)| sensor.clone()).collect(),
             latest: BTreeMap::new(),
             failing: BTreeMap::new(),
         };

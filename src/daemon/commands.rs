@@ -23,7 +23,7 @@ use crate::sensors::Sample;
 use crate::store::RemoteStore;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
 
-/// The inference thread looks at what it is told after every turn, and once a second when it has none: one that has not answered within
+/// The inference thread looks at what it is told before every turn, and once a second when there is none: one that has not answered within
 /// this time is overloaded.
 const SNAPSHOT_WITHIN_NANOS: i64 = 5 * NANOS_PER_SEC;
 /// Widest thumbnail.

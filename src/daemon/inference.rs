@@ -26,10 +26,12 @@ impl InferenceLoop {
         self.publisher.active(&[]);
         self.publisher.prompts(self.perception.prompt_names());
         loop {
+            let received = input.recv(IDLE_TURN);
+            // What was told before a turn came holds for it: a sensor that is turned on loses no window, and one that is turned off has none more.
             while let Received::Item(change) = changes.recv(Duration::ZERO) {
                 self.change(change);
             }
-            match input.recv(IDLE_TURN) {
+            match received {
                 Received::Item(turn) => {
                     let findings = self.perception.turn(turn);
                     self.publish(findings);

@@ -1,7 +1,7 @@
 //! From windows to what is published: embeddings, the joint vector, events. One value on one thread; it reads the clock only to
 //! time the encoders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -61,6 +61,8 @@ pub(super) struct Perception {
     pub(super) joint: Joint,
     pub(super) telemetry: Telemetry,
     pub(super) last_time: MonoTime,
+    /// Sensors that are on. Windows of the others were on their way when these were turned off, and are passed over.
+    pub(super) sensors: BTreeSet<SensorId>,
     /// What each sensor gave last, for whoever asks.
     pub(super) latest: BTreeMap<SensorId, Latest>,
     /// Sensors whose windows cannot be embedded, and why, as the log was told.
@@ -85,6 +87,8 @@ pub(super) enum PerceptionChange {
     PutPrompt(Box<Prompt>),
     /// Looks for it no longer.
     DropPrompt(PromptId),
+    /// The sensor is turned on, or was on: its windows count.
+    HearSensor(SensorId),
     /// The sensor is turned off.
     ForgetSensor(SensorId),
     /// Tells what every sensor gave last.
@@ -101,7 +105,8 @@ impl Perception {
                 let joint = self.joint.at(at).map(|vector| Finding::Joint(at, vector));
                 events.chain(joint).collect()
             }
-            Turn::Window(window) => self.window(window),
+            Turn::Window(window) if self.sensors.contains(&window.sensor) => self.window(window),
+            Turn::Window(_) => Vec::new(),
         }
     }
 
@@ -112,6 +117,7 @@ impl Perception {
             PerceptionChange::Tune(tuning) => {
                 self.detector = Detector::new(tuning.detect);
                 self.episodes.tune(tuning.events);
+                self.episodes.wait_for(tuning.slow);
                 self.joint.tune(tuning.joint);
             }
             PerceptionChange::PutPrompt(prompt) => {
@@ -121,7 +127,9 @@ impl Perception {
                 return ended;
             }
             PerceptionChange::DropPrompt(id) => return self.drop_prompt(&id),
+            PerceptionChange::HearSensor(sensor) => drop(self.sensors.insert(sensor)),
             PerceptionChange::ForgetSensor(sensor) => {
+                self.sensors.remove(&sensor);
                 self.latest.remove(&sensor);
                 self.failing.remove(&sensor);
                 self.joint.forget(&sensor);
@@ -269,10 +277,74 @@ fn evidence(window: &Window, prompt: &Prompt, score: Score) -> Evidence {
         prompt: prompt.id.clone(),
         sensor: window.sensor.clone(),
         modality: window.data.modality(),
-        window_index: window.index,
         span: window.span,
         score,
         boxes: Vec::new(),
         frame_size_px: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::detect;
+    use crate::events::{self, IdSource};
+    use crate::space::JointSettings;
+    use crate::time::Timeline;
+
+    const WINDOW_SECS: f64 = 2.0;
+
+    /// One that hears a microphone, and looks for nothing.
+    fn perception() -> Perception {
+        let tiny = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny"));
+        let encoders = Encoders::open(tiny, &[Modality::Audio]).unwrap();
+        let timeline = Timeline { boot_id: "boot".into(), unix_nanos_at_zero: 0 };
+        Perception {
+            bank: Arc::new(Bank::new(encoders.bank().unwrap())),
+            encoders,
+            prompts: Vec::new(),
+            detector: Detector::new(detect::Settings::default()),
+            episodes: Episodes::new(events::Settings::default(), IdSource::replay(timeline, "x")),
+            joint: Joint::new([(Modality::Audio, JointSettings { weight: 1.0, horizon_secs: 9.0 })]),
+            telemetry: Telemetry::default(),
+            last_time: MonoTime::default(),
+            sensors: [mic()].into(),
+            latest: BTreeMap::new(),
+            failing: BTreeMap::new(),
+        }
+    }
+
+    fn mic() -> SensorId {
+        SensorId::new("mic").unwrap()
+    }
+
+    fn window(index: u64) -> Turn {
+        let start = MonoTime::from_secs_f64(index as f64);
+        let span = Span { start, end: MonoTime::from_secs_f64(index as f64 + WINDOW_SECS) };
+        let data = WindowData::Audio((0..32_000).map(|n| (n % 50) as f32 / 50.0 - 0.5).collect());
+        Turn::Window(Window { sensor: mic(), index, span, presence: Presence::default(), data })
+    }
+
+    /// Whether the joint vector and a snapshot have the sensor.
+    fn knows(perception: &mut Perception, at_secs: f64) -> [bool; 2] {
+        let found = perception.turn(Turn::Tick(MonoTime::from_secs_f64(at_secs)));
+        let is_part = |finding: &Finding| matches!(finding, Finding::Joint(_, joint) if joint.parts[0].sensor == mic());
+        let (asked, answer) = sync_channel(1);
+        perception.change(PerceptionChange::Snapshot(asked));
+        [found.iter().any(is_part), answer.recv().unwrap().contains_key(&mic())]
+    }
+
+    #[test]
+    fn a_window_that_comes_after_its_sensor_was_turned_off_is_passed_over() {
+        let mut perception = perception();
+        assert_eq!((perception.turn(window(0)).len(), knows(&mut perception, 2.0)), (1, [true; 2]));
+        perception.change(PerceptionChange::ForgetSensor(mic()));
+        assert_eq!(knows(&mut perception, 2.5), [false; 2]);
+        assert_eq!((perception.turn(window(1)).len(), knows(&mut perception, 3.0)), (0, [false; 2]));
+        perception.change(PerceptionChange::HearSensor(mic()));
+        assert_eq!((perception.turn(window(2)).len(), knows(&mut perception, 4.0)), (1, [true; 2]));
     }
 }

@@ -16,6 +16,8 @@ use crate::windows::WindowSettings;
 pub(super) struct Tuning {
     pub(super) detect: crate::detect::Settings,
     pub(super) events: crate::events::Settings,
+    /// After how long the sensors that are too slow for the events' `stale_secs` count as lost, in seconds.
+    pub(super) slow: BTreeMap<SensorId, f64>,
     pub(super) joint: BTreeMap<Modality, JointSettings>,
     pub(super) joint_hop_nanos: i64,
 }
@@ -99,9 +101,11 @@ impl Ground {
             .facts
             .iter()
             .map(|(modality, facts)| (*modality, settings.joint(*modality, &of_sense(*modality), facts)));
+        let stale = sensors.iter().map(|(sensor, sense)| (sensor.clone(), settings.stale_secs(sensor, *sense)));
         Tuning {
             detect: settings.detect,
             events: settings.events,
+            slow: stale.filter(|(_, secs)| *secs > settings.events.stale_secs).collect(),
             joint: joint.collect(),
             joint_hop_nanos: (settings.joint.hop_secs * NANOS_PER_SEC as f64).round() as i64,
         }
@@ -155,6 +159,19 @@ mod tests {
         assert_eq!(hop.cut.iter().map(|cut| cut.sensor.as_str()).collect::<Vec<_>>(), ["mic"]);
         let rate = plan("{}", r#"{"sensors":{"mic":{"sample_rate_hz":48000}}}"#).unwrap();
         assert_eq!((rate.start.len(), rate.cut.len(), rate.tuning), (1, 0, None));
+    }
+
+    #[test]
+    fn slow_sensors_are_waited_for() {
+        let slow = |json: &str| {
+            let tuning = plan("{}", json).unwrap().tuning;
+            tuning.map(|t| t.slow.into_iter().map(|(sensor, secs)| (sensor.to_string(), secs)).collect::<Vec<_>>())
+        };
+        let named = |name: &str, secs: f64| Some(vec![(name.to_owned(), secs)]);
+        assert_eq!(slow(r#"{"windows":{"audio_hop_secs":0.25}}"#), None);
+        assert_eq!(slow(r#"{"windows":{"thermal_hop_secs":10}}"#), named("heat", 30.2));
+        assert_eq!(slow(r#"{"sensors":{"mic":{"hop_secs":5}},"windows":{"lateness_secs":2}}"#), named("mic", 17.0));
+        assert_eq!(slow(r#"{"events":{"stale_secs":1.8}}"#), Some(Vec::new()));
     }
 
     #[test]

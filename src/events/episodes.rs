@@ -12,6 +12,8 @@ use crate::time::{MonoTime, NANOS_PER_SEC};
 #[derive(Debug)]
 pub struct Episodes {
     settings: Settings,
+    /// After how long these sensors count as lost, in seconds; the others after the settings' `stale_secs`.
+    slow: BTreeMap<SensorId, f64>,
     ids: IdSource,
     /// Ordered, so that a replay ends events in the same order.
     tracks: BTreeMap<(PromptId, SensorId), Track>,
@@ -22,7 +24,6 @@ pub struct Episodes {
 struct Track {
     /// Calibrated scores of the last windows, oldest first.
     recent: VecDeque<f32>,
-    last_index: u64,
     last_end: MonoTime,
     state: State,
 }
@@ -51,7 +52,13 @@ impl Episodes {
     /// Nothing is going on yet.
     #[must_use]
     pub const fn new(settings: Settings, ids: IdSource) -> Self {
-        Self { settings, ids, tracks: BTreeMap::new() }
+        Self { settings, slow: BTreeMap::new(), ids, tracks: BTreeMap::new() }
+    }
+
+    /// These sensors alone give windows too seldom for `stale_secs` ([`Settings::stale_secs_at`]): without any for so many seconds each
+    /// counts as lost.
+    pub fn wait_for(&mut self, slow: BTreeMap<SensorId, f64>) {
+        self.slow = slow;
     }
 
     /// Goes by other settings from now on; what is open stays open.
@@ -59,28 +66,29 @@ impl Episodes {
         self.settings = settings;
     }
 
-    /// Takes what one window said about one prompt. Windows that come again or out of order are passed over.
+    /// Takes what one window said about one prompt. Windows that come again or out of order are passed over: by their end, for a window's
+    /// place on its sensor's grid means another time as soon as the hop is another.
     pub fn push(&mut self, evidence: &Evidence) -> Vec<Event> {
+        let stale_secs = self.slow.get(&evidence.sensor).copied().unwrap_or(self.settings.stale_secs);
         let key = (evidence.prompt.clone(), evidence.sensor.clone());
         let track = self.tracks.entry(key).or_insert_with(|| Track {
             recent: VecDeque::new(),
-            last_index: 0,
             last_end: FOREVER_AGO,
             state: State::Idle { not_before: FOREVER_AGO },
         });
-        if track.last_end > FOREVER_AGO && evidence.window_index <= track.last_index {
+        if evidence.span.end <= track.last_end {
             return Vec::new();
         }
-        track.remember(evidence, &self.settings);
+        track.remember(evidence, stale_secs, self.settings.median_windows);
         track.step(evidence, &self.settings, &mut self.ids).into_iter().collect()
     }
 
-    /// Lets time pass: ends what lasted too long, and what no window has spoken of for `stale_secs`.
+    /// Lets time pass: ends what lasted too long, and what no window has spoken of for so long that its sensor counts as lost.
     pub fn advance(&mut self, now: MonoTime) -> Vec<Event> {
         let Settings { stale_secs, max_len_secs, .. } = self.settings;
         let mut ended = Vec::new();
-        for track in self.tracks.values_mut() {
-            if secs_between(track.last_end, now) >= stale_secs {
+        for ((_, sensor), track) in &mut self.tracks {
+            if secs_between(track.last_end, now) >= self.slow.get(sensor).copied().unwrap_or(stale_secs) {
                 ended.extend(track.close(EndReason::SourceLost, FOREVER_AGO));
             } else if matches!(&track.state, State::Active(active) if secs_between(active.since, now) >= max_len_secs) {
                 ended.extend(track.close(EndReason::Timeout, FOREVER_AGO));
@@ -119,14 +127,13 @@ impl Episodes {
 }
 
 impl Track {
-    fn remember(&mut self, evidence: &Evidence, settings: &Settings) {
-        if secs_between(self.last_end, evidence.span.end) >= settings.stale_secs {
+    fn remember(&mut self, evidence: &Evidence, stale_secs: f64, median_windows: usize) {
+        if secs_between(self.last_end, evidence.span.end) >= stale_secs {
             self.recent.clear();
         }
-        self.last_index = evidence.window_index;
         self.last_end = evidence.span.end;
         self.recent.push_back(evidence.score.calibrated);
-        while self.recent.len() > settings.median_windows.max(1) {
+        while self.recent.len() > median_windows.max(1) {
             self.recent.pop_front();
         }
     }

@@ -27,8 +27,6 @@ pub struct Evidence {
     pub sensor: SensorId,
     /// The sense.
     pub modality: Modality,
-    /// Index of the window.
-    pub window_index: u64,
     /// What the window covers.
     pub span: Span,
     /// How well it matches.

@@ -20,7 +20,8 @@ pub struct Settings {
     pub update_secs: f64,
     /// The box moved clearly when the overlap (intersection over union) with the one last told is below this. Default 0.5.
     pub moved_iou: f32,
-    /// Without any window for this long the source counts as lost, in seconds. Default 5.0.
+    /// Without any window for this long the source counts as lost, in seconds. Default 5.0. Sensors that give windows seldom have more: see
+    /// [`Self::stale_secs_at`].
     pub stale_secs: f64,
 }
 
@@ -40,7 +41,17 @@ impl Default for Settings {
     }
 }
 
+/// Windows that a sensor may miss before it can count as lost. Pictures of neighbouring hops are up to two hops apart.
+const STALE_HOPS: f64 = 3.0;
+
 impl Settings {
+    /// Without any window for this long a sensor counts as lost that gives one in `hop_secs`, each at most `lateness_secs` late: `stale_secs`,
+    /// or three hops where that is longer. Else a slow sensor would be lost from each window to the next, and never have an event.
+    #[must_use]
+    pub fn stale_secs_at(&self, hop_secs: f64, lateness_secs: f64) -> f64 {
+        self.stale_secs.max(STALE_HOPS * hop_secs + lateness_secs)
+    }
+
     /// Below this calibrated score an event that entered at `enter` is fading. A calibrated score is a logistic in the log-odds of a
     /// false alarm, so the ratio is taken there: it means the same at every threshold.
     #[must_use]
@@ -53,6 +64,15 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_sensor_is_waited_for() {
+        let settings = Settings::default();
+        assert_eq!(
+            [0.2, 1.5, 5.0, 60.0].map(|hop_secs| settings.stale_secs_at(hop_secs, 0.2)),
+            [5.0, 5.0, 15.2, 180.2]
+        );
+    }
 
     #[test]
     fn exit_lies_below_enter_at_every_threshold() {

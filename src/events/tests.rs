@@ -14,12 +14,15 @@ fn ids() -> IdSource {
 }
 
 fn evidence(index: u64, calibrated: f32) -> Evidence {
-    let at = MonoTime::from_secs_f64(index as f64 * HOP_SECS);
+    evidence_at(index as f64 * HOP_SECS, calibrated)
+}
+
+fn evidence_at(secs: f64, calibrated: f32) -> Evidence {
+    let at = at_secs(secs);
     Evidence {
         prompt: Arc::from("dog"),
         sensor: SensorId::new("cam").unwrap(),
         modality: Modality::Image,
-        window_index: index,
         span: Span { start: at, end: at },
         score: Score { raw: 0.1, calibrated, threshold: 0.5, bank_revision: 1 },
         boxes: Vec::new(),
@@ -164,7 +167,66 @@ fn windows_that_come_twice_or_late_change_nothing() {
         let told = once.push(&evidence);
         assert_eq!(twice.push(&evidence), told);
         assert!(twice.push(&evidence).is_empty());
+        for earlier in 0..index {
+            assert!(twice.push(&self::evidence(earlier, 0.9)).is_empty());
+        }
     }
+    assert_eq!(twice.open_events().count(), once.open_events().count());
+}
+
+#[test]
+fn a_picture_in_ten_seconds_has_events_that_end() {
+    let settings = Settings::default();
+    let stale_secs = settings.stale_secs_at(10.0, 0.2);
+    let mut episodes = Episodes::new(settings, ids());
+    episodes.wait_for([(SensorId::new("cam").unwrap(), stale_secs)].into());
+    let mut told = Vec::new();
+    // The tick comes twice a second, and the windows stop at 100 s in an event.
+    for half_secs in 0..300 {
+        let at = f64::from(half_secs) / 2.0;
+        if half_secs % 20 == 0 && at <= 100.0 {
+            let fires = (10.0..40.0).contains(&at) || at >= 80.0;
+            told.extend(
+                episodes.push(&evidence_at(at, if fires { 0.9 } else { 0.05 })).into_iter().map(|e| (at, e.phase)),
+            );
+        }
+        told.extend(episodes.advance(at_secs(at)).into_iter().map(|e| (at, e.phase)));
+    }
+    let (new, update) = (Phase::New, Phase::Update);
+    let expected = [
+        (20.0, new),
+        (30.0, update),
+        (40.0, update),
+        (50.0, update),
+        (60.0, Phase::End(EndReason::Quiet)),
+        (90.0, new),
+        (100.0, update),
+        (130.5, Phase::End(EndReason::SourceLost)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_change_of_the_hop_ends_nothing_and_silences_nothing() {
+    let mut episodes = Episodes::new(Settings::default(), ids());
+    let mut told = Vec::new();
+    // On the grid of a longer hop later windows have lower numbers.
+    for (hop_millis, windows, score) in
+        [(200, 500..506, 0.9), (1000, 102..105, 0.9), (100, 1050..1080, 0.05), (2000, 55..60, 0.9)]
+    {
+        for millis in windows.map(|index| index * hop_millis) {
+            let at = f64::from(millis) / 1e3;
+            told.extend(episodes.push(&evidence_at(at, score)).into_iter().map(|e| (millis, e.id, e.phase)));
+            assert!(episodes.advance(at_secs(at)).is_empty());
+        }
+    }
+    let first = told[0].1;
+    let of_first: Vec<_> = told.iter().filter(|(_, id, _)| *id == first).map(|(at, _, phase)| (*at, *phase)).collect();
+    let (new, update, quiet) = (Phase::New, Phase::Update, Phase::End(EndReason::Quiet));
+    assert_eq!(of_first[..4], [(100_400, new), (102_000, update), (103_000, update), (104_000, update)]);
+    assert_eq!(of_first.last().unwrap(), &(106_100, quiet));
+    let of_next: Vec<_> = told.iter().filter(|(_, id, _)| *id != first).map(|(at, _, phase)| (*at, *phase)).collect();
+    assert_eq!(of_next, [(112_000, new), (114_000, update), (116_000, update), (118_000, update)]);
 }
 
 proptest! {

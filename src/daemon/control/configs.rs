@@ -106,6 +106,7 @@ impl Control {
         }
         for cut in plan.cut {
             let sensor = cut.sensor.clone();
+            self.tell_perception(PerceptionChange::HearSensor(sensor.clone()));
             self.tell_windows(WindowChange::Put(sensor, Windower::new(cut)?));
         }
         if let Some(tuning) = plan.tuning {
