@@ -115,7 +115,7 @@ impl<T> Sender<T> {
     /// Whether the receiver is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.lock().receiver_gone
+        self.0.lock().is_shut
     }
 }
 

@@ -190,7 +190,7 @@ impl Desk {
 
     fn say_birth(&mut self, now: MonoTime) {
         let topic = self.topics.status();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.presence.running(self.session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
         self.home_available(true);
@@ -204,7 +204,7 @@ impl Desk {
     /// The last word of connection `session_number`.
     pub(super) fn stopped(&mut self, session_number: u64, now: MonoTime) {
         let topic = self.topics.status();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.presence.stopped(session_number, seq, now);
         self.put_state(Class::Status, topic, seq, payload);
         self.home_available(false);
@@ -251,10 +251,6 @@ impl Desk {
         Arc::clone(&self.parts.timeline.boot_id)
     }
 
-    fn next_seq(&mut self, topic: &str) -> u64 {
-        self.numbers.next(topic)
-    }
-
     const fn envelope(&self, seq: u64) -> Envelope<'_> {
         Envelope { timeline: &self.parts.timeline, seq }
     }
@@ -268,7 +264,7 @@ impl Desk {
 
     /// Publishes state on a topic of its own: retained, said again on every connect. An empty payload clears the topic.
     pub(super) fn state(&mut self, class: Class, topic: String, payload: Vec<u8>) {
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         self.put_state(class, topic, seq, payload);
     }
 
@@ -299,7 +295,7 @@ impl Desk {
 
     pub(super) fn embedding(&mut self, reading: &EmbeddingReading<'_>) {
         let topic = self.topics.embedding(reading.sensor);
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).embedding(reading);
         if self.put_flow(Class::Embedding, topic, seq, payload) {
             self.parts.telemetry.sensor(reading.sensor).count_drop(DropReason::EmbeddingReplaced);
@@ -308,7 +304,7 @@ impl Desk {
 
     pub(super) fn joint(&mut self, reading: &JointReading<'_>) {
         let topic = self.topics.joint();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).joint(reading);
         if self.put_flow(Class::Joint, topic, seq, payload) {
             self.joint_replaced += 1;
@@ -317,7 +313,7 @@ impl Desk {
 
     pub(super) fn event(&mut self, event: &Event, now: MonoTime) -> Result<RecordId, PublishError> {
         let topic = self.topics.event(&event.prompt)?;
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).event(event);
         let record = Record {
             event: event.id,
@@ -357,7 +353,7 @@ impl Desk {
 
     pub(super) fn active(&mut self, events: &[Event]) {
         let topic = self.topics.active();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).active(events);
         self.put_state(Class::Active, topic, seq, payload);
         self.home_active(events);
@@ -365,7 +361,7 @@ impl Desk {
 
     pub(super) fn health(&mut self, reading: &HealthReading, arrivals_dropped: u64) {
         let topic = self.topics.health();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let (at_before, cpu_before, sensors_before) =
             self.health_before.take().unwrap_or((self.parts.started_at, 0, BTreeMap::new()));
         let sensors: Vec<SensorFacts> = self

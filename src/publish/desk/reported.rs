@@ -10,14 +10,14 @@ use crate::time::MonoTime;
 impl Desk {
     pub(in crate::publish) fn config_reported(&mut self, report: &ConfigReport<'_>) {
         let topic = self.topics.config_reported();
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).config_reported(report);
         self.put_state(Class::ConfigReported, topic, seq, payload);
     }
 
     pub(in crate::publish) fn prompt_reported(&mut self, report: &PromptReport, at: MonoTime) -> Result<(), BadName> {
         let topic = self.topics.prompt_reported(&report.prompt)?;
-        let seq = self.next_seq(&topic);
+        let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).prompt_reported(report, at);
         self.put_state(Class::PromptReported, topic, seq, payload);
         Ok(())
