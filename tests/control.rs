@@ -266,6 +266,7 @@ async fn a_config_is_changed_and_rolled_back_and_the_other_sensor_notices_nothin
         &["thud: audio of", "from topic", "hush: not looked for; last wish rolled back"],
     );
     rover.expect(&["prompt", "remove", "knock"], 0, &["prompt knock is as the config file says"]);
+    rover.expect(&["prompt", "remove", "thump"], 1, &["rover: looks for no `thump`; known: hush, knock, thud\n"]);
 
     assert_whole(&places.lock().unwrap()["a"]);
     rover.stop("-TERM");
@@ -405,6 +406,14 @@ async fn several_robots_are_configured_at_once_and_from_a_file() {
     set(&["--whole", "events.min_on_secs=0.3"], 0, &[&applied(3)[0], &applied(3)[1]]);
     rover.expect(&differs, 0, &["rover-1\n  events.min_on_secs = 0.3\nrover-2\n  events.min_on_secs = 0.3\n"]);
     rover.expect(&["config", "get", "--robot", "mower"], 0, &["# mower: ", "perceptd.toml alone"]);
+
+    // A prompt that one of them looks for is taken away from all; what nobody looks for is a mistake of whoever asks.
+    rover.expect(&["prompt", "add", "thud", "audio:tests/golden/bell.wav", "--in", "imu"], 0, &["looks for thud"]);
+    let remove = |id: &str, code, words: &[&str]| {
+        rover.expect(&[&["prompt", "remove", id], &all[..]].concat(), code, words);
+    };
+    remove("thud", 0, &["rover-1: prompt thud is gone", "rover-2: looks for no `thud`; known: knock"]);
+    remove("thud", 1, &["rover-1: looks for no `thud`; known: knock", "rover-2: looks for no `thud`"]);
 
     let bad = rover.folder.path().join("bad.json");
     std::fs::write(&bad, "{\"log\": ").unwrap();

@@ -176,15 +176,17 @@ async fn prompts_of_the_file_that_are_no_good_are_told_and_the_others_looked_for
         "[robot]\nname = 'choosy'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
          [sensors.front]\ndriver = 'v4l'\ndevice = '/dev/no-such-camera'\n\
          [[prompts]]\nid = 'mute'\naudio = 'nothing.wav'\n[[prompts]]\nid = 'speck'\nimage = 'pixel.jpg'\n\
+         [[prompts]]\nid = 'gone'\naudio = 'gone.wav'\n[[prompts]]\nid = 'place'\nimage = 'folder.jpg'\n\
          [[prompts]]\nid = 'dog'\ntext = 'a dog'\n",
         broker.address().port
     );
+    std::fs::create_dir(folder.path().join("folder.jpg")).unwrap();
     let filter = "perceptd/v1/default/choosy/#".to_owned();
     let mut subscriber = Subscriber::new(SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter });
     let daemon = Daemon::start(&config(folder.path(), &text));
     let mut reported = BTreeMap::new();
     soon(async {
-        while reported.len() < 3 {
+        while reported.len() < 5 {
             if let Heard::PromptReported(report) = subscriber.next().await {
                 let problem = report.problems.first().cloned().unwrap_or_default();
                 reported.insert(report.prompt, (report.state, report.origin, problem));
@@ -195,7 +197,12 @@ async fn prompts_of_the_file_that_are_no_good_are_told_and_the_others_looked_for
     let output = daemon.stop();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");
-    for (prompt, file) in [("mute", "nothing.wav"), ("speck", "pixel.jpg")] {
+    for (prompt, file) in [
+        ("mute", "nothing.wav"),
+        ("speck", "pixel.jpg"),
+        ("gone", "gone.wav: cannot be read: No such file"),
+        ("place", "folder.jpg: cannot be read: Is a directory"),
+    ] {
         let (state, origin, problem) = &reported[prompt];
         assert!(state == "rolled_back" && origin == "unspecified" && problem.contains(file), "{reported:?}");
         let errors = told.lines().filter(|line| line.contains("ERROR") && line.contains(file));
@@ -247,17 +254,24 @@ fn a_check_opens_what_the_config_names() {
 fn whoever_asks_for_prompts_alone_is_refused_wrong_ones() {
     let folder = tempfile::tempdir().unwrap();
     write_useless_files(folder.path());
-    let [mute, speck] = ["audio:nothing.wav", "image:pixel.jpg"].map(|prompt| {
+    let [mute, speck, gone] = ["audio:nothing.wav", "image:pixel.jpg", "audio:gone.wav"].map(|prompt| {
         let (sense, file) = prompt.split_once(':').unwrap();
         format!("{sense}:{}", folder.path().join(file).display())
     });
     let replay: &[&str] = &["replay", "deploy/bundled/meadow.mcap"];
+    let prompts = ["--pack", "models/tiny", "--prompt", &mute, "--prompt", &speck, "--prompt", &gone];
     for command in [&["demo", "--speed", "max"], replay] {
-        let output = perceptd(&[command, &["--pack", "models/tiny", "--prompt", &mute, "--prompt", &speck]].concat());
+        let output = perceptd(&[command, &prompts].concat());
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
-        assert!(told.contains("nothing.wav") && told.contains("pixel.jpg"), "{command:?}: {told}");
+        assert!(["nothing.wav", "pixel.jpg", "gone.wav"].iter().all(|file| told.contains(file)), "{command:?}: {told}");
     }
+    let text = "[pack]\npath = 'ROOT/models/tiny'\n[[prompts]]\nid = 'lost'\naudio = 'gone.wav'\n";
+    let config = config(folder.path(), text);
+    let output = perceptd(&[replay, &["--config", config.to_str().unwrap()]].concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("perceptd: prompt `lost`: ") && told.contains("No such file"), "{told}");
 }
 
 fn perceptd(arguments: &[&str]) -> Output {

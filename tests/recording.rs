@@ -371,3 +371,38 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
     }
     assert!(Recording::open(Path::new(&mine)).unwrap().samples().all(|sample| sample.is_ok()));
 }
+
+#[test]
+fn a_replay_ends_at_once_by_a_signal_while_it_still_looks_at_the_file() {
+    const LOOKED_AT: u64 = 16 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let endless = dir.path().join("endless.mcap");
+    // One record of a kind that nobody knows, and nothing of it on the disk.
+    let mut begin = b"\x89MCAP0\r\n\xee".to_vec();
+    begin.extend((1u64 << 39).to_le_bytes());
+    std::fs::write(&endless, begin).unwrap();
+    std::fs::File::options().write(true).open(&endless).unwrap().set_len(1 << 40).unwrap();
+    for signal in ["-INT", "-TERM"] {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_perceptd"));
+        let mut child = replay.args(["replay", text(&endless), "--pack", TINY]).stderr(Stdio::piped()).spawn().unwrap();
+        let id = child.id().to_string();
+        let read = || {
+            let told = std::fs::read_to_string(format!("/proc/{id}/io")).unwrap();
+            told.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse::<u64>().unwrap()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while read() < LOOKED_AT && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = child.try_wait().unwrap();
+        // It has ended by itself unless the test fails.
+        drop(child.kill());
+        let status = child.wait().unwrap();
+        assert!(ended.is_some() && !status.success(), "{signal}: {status}");
+    }
+}

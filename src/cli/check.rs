@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::{ConfigFile, Problem, Settings, SourceSettings};
 use crate::daemon;
 
-/// Checks the config and the pack, recording and prompts that it names: whether all is right, and what to print, which is
+/// Checks the config and the pack, recording, prompts, secrets and state folder that it names: whether all is right, and what to print, which is
 /// `FILE:LINE: KEY: WHAT` for each problem or one line that sums the config up. The caller exits with 64 when it is not right.
 pub(super) fn check(file: &Path) -> (bool, String) {
     let (opened, settings, problems) = match ConfigFile::look(file) {
@@ -78,16 +78,23 @@ mod tests {
         let rest = "[mqtt]\nport = 99999\n[replay]\nrecording = 'junk.mcap'\nloop = 1\n\
                     [[prompts]]\nid = 'x'\naudio = 'junk.wav'\n\
                     [[prompts]]\nid = 'y'\naudio = 'none.wav'\np_false = 2\n\
-                    [[prompts]]\nid = 'z'\ntext = 'a dog'\n";
+                    [[prompts]]\nid = 'z'\nparts = [{ text = 'a dog', weight = 0 },\n{ image = '.' }]\nnegatives = [{ audio = 'junk.wav' },{ image = '/dev/zero' }]\n";
         let (right, out) = checked(&format!("[robot]\nname = 'a'\n[pack]\npath = '.'\n{rest}"));
         assert!(!right);
         let (port, recording) = (("6: mqtt.port", "99999"), ("8: replay.recording", "junk.mcap is no recording"));
         let (repeat, sound) = (("9: replay.loop", "true or false"), ("12: prompts[0].audio", "not a readable sound"));
         let (file, p_false) = (("15: prompts[1].audio", "no file none.wav"), ("16: prompts[1].p_false", "found 2"));
-        assert_lines(&out, &[("4: pack.path", "pack.toml"), port, recording, repeat, sound, file, p_false]);
+        let (weight, folder) =
+            (("19: prompts[2].parts[0].weight", "found 0"), ("20: prompts[2].parts[1].image", "directory"));
+        let (negative, device) = (
+            ("21: prompts[2].negatives[0].audio", "a readable sound"),
+            ("21: prompts[2].negatives[1].image", "a device"),
+        );
+        let of_prompts = [sound, file, p_false, weight, folder, device, negative];
+        assert_lines(&out, &[&[("4: pack.path", "pack.toml"), port, recording, repeat], &of_prompts[..]].concat());
         // With a pack prompts are enrolled too; what is told of a key already is not told twice.
         let (_, out) = checked(&format!("[robot]\nname = 'a'\n[pack]\npath = '{TINY}'\n{rest}[pack2]\n"));
-        assert_lines(&out, &[port, recording, repeat, sound, file, p_false, ("20: pack2", "unknown key")]);
+        assert_lines(&out, &[&[port, recording, repeat], &of_prompts[..], &[("22: pack2", "unknown key")]].concat());
     }
 
     #[test]
@@ -117,6 +124,25 @@ mod tests {
             assert_eq!(right, damage.is_none(), "{out}");
             assert!(damage.is_none_or(|why| out.contains(":6: replay.recording: ") && out.contains(why)), "{out}");
         }
+    }
+
+    #[test]
+    fn what_a_start_would_be_refused_for_is_told() {
+        let start =
+            format!("[robot]\nname = 'a'\n[pack]\npath = '{TINY}'\n[sensors.mic]\ndriver = 'microphone'\n[mqtt]\n");
+        let (_, out) = checked(&format!(
+            "{start}username = 'me'\npassword_file = 'none'\nca_file = 'junk.wav'\nclient_cert_file = 'junk.wav'\n\
+             client_key_file = '.'\n[state]\nfolder = 'junk.wav/state'\n"
+        ));
+        let (password, ca) = (("9: mqtt.password_file", "No such file"), ("10: mqtt.ca_file", "no certificate in it"));
+        let (key, state) =
+            (("12: mqtt.client_key_file", "Is a directory"), ("14: state.folder", "junk.wav is no folder"));
+        assert_lines(&out, &[password, ca, key, state]);
+        // What is not known before it is there: a folder that is made, what systemd shows to the service alone.
+        let (right, out) = checked(&format!(
+            "{start}username = 'me'\npassword_file = 'credential:p'\nca_file = 'credential:ca'\n[state]\nfolder = 'new/state'\n"
+        ));
+        assert!(right, "{out}");
     }
 
     #[test]

@@ -59,7 +59,8 @@ enum Command {
     },
     /// Play the bundled recording through the whole daemon and show what a subscriber receives.
     Demo(demo::Arguments),
-    /// Name every problem of a config file, and of the model pack, the prompts' files and the recording that it names.
+    /// Name every problem of a config file, and of what it names: the model pack, the prompts' files, the recording, the password, the
+    /// certificates, the state folder.
     Check {
         /// The config file.
         file: PathBuf,

@@ -109,16 +109,33 @@ async fn wish(id: &str, spec: Option<&PromptSpec>, robots: Robots, out: &mut dyn
     for robot in &names {
         digest = session.operator().wish_prompt(robot, id, spec)?;
     }
-    let is_removal = spec.is_none();
-    let all_good = session.wait(names.clone(), out, |_, report| answer(id, &digest, is_removal, report)).await?;
-    if is_removal && all_good {
-        for robot in &names {
-            session.operator().clear_prompt(robot, id)?;
-        }
-        // What was sent goes out while the connection is looked after.
-        session.settle().await?;
+    if spec.is_some() {
+        return session.wait(names, out, |_, report| answer(id, &digest, false, report)).await;
     }
+    // A robot that is away may not have heard the wish for it yet: it is asked in any case.
+    let known = std::mem::take(&mut session.prompts);
+    let (mut answered, is_known) = (Vec::new(), known.values().any(|prompts| prompts.contains_key(id)));
+    let word = |robot: &str, report: &Reported| {
+        let (is_good, word) = answer(id, &digest, true, report)?;
+        answered.push((robot.to_owned(), is_good));
+        let of_robot = known.get(robot);
+        let is_stranger = is_good && of_robot.is_none_or(|prompts| !prompts.contains_key(id));
+        Some(if is_stranger { (is_known, stranger(id, of_robot)) } else { (is_good, word) })
+    };
+    let all_good = session.wait(names, out, word).await?;
+    for (robot, _) in answered.iter().filter(|(_, is_good)| *is_good) {
+        session.operator().clear_prompt(robot, id)?;
+    }
+    // What was sent goes out while the connection is looked after.
+    session.settle().await?;
     Ok(all_good)
+}
+
+/// Of a prompt that the robot never looked for.
+fn stranger(id: &str, of_robot: Option<&BTreeMap<String, HeardPrompt>>) -> String {
+    let known: Vec<&str> = of_robot.into_iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!("looks for no `{id}`; known: {known}")
 }
 
 /// A robot's last word on the wish.

@@ -21,6 +21,7 @@ pub use overlay::Overlay;
 pub use problem::Problem;
 pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
 pub use remote::{ConfigFile, NOT_SHOWN, is_remote_key};
+pub use section::no_file;
 pub use settings::{
     HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,
     TlsFiles, Winner,

@@ -54,11 +54,12 @@ fn usable_id(id: &str) -> Result<(), String> {
     }
 }
 
-/// The source that a table names: `audio`, `image` or `text`, one of them.
+/// The source that a table names: `audio`, `image` or `text`, one of them. Its file is looked at when it is enrolled: one that is gone
+/// must not keep perceptd from looking for the others.
 fn one_source(section: &mut Section<'_>, folder: &Path) -> Option<PartSource> {
     let mut found: Vec<PartSource> = Vec::new();
-    found.extend(section.file("audio", folder, "a sound file").map(PartSource::AudioFile));
-    found.extend(section.file("image", folder, "a picture file").map(PartSource::ImageFile));
+    found.extend(section.later_file("audio", folder, "a sound file").map(PartSource::AudioFile));
+    found.extend(section.later_file("image", folder, "a picture file").map(PartSource::ImageFile));
     found.extend(section.text("text", "words").map(|(words, _)| PartSource::Text(words)));
     if found.len() > 1 {
         section.problem(

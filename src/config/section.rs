@@ -2,6 +2,8 @@
 //! file finds all problems; what nobody asked for is a problem when the reader is dropped.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -204,12 +206,19 @@ impl<'a> Section<'a> {
     pub(super) fn file(&mut self, key: &'static str, folder: &Path, expected: &str) -> Option<PathBuf> {
         let (text, line) = self.text(key, expected)?;
         let path = folder.join(text);
-        if !path.is_file() {
-            self.wrong(
-                key,
-                line,
-                format!("no file {} (a relative path counts from the config's folder)", path.display()),
-            );
+        if let Some(what) = no_file(&path) {
+            self.wrong(key, line, what);
+        }
+        Some(path)
+    }
+
+    /// A file that may be gone when it is wanted: whoever reads it tells. No more than what would never end to be read is a problem.
+    pub(super) fn later_file(&mut self, key: &'static str, folder: &Path, expected: &str) -> Option<PathBuf> {
+        let (text, line) = self.text(key, expected)?;
+        let path = folder.join(text);
+        let is_endless = fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if let Some(what) = no_file(&path).filter(|_| is_endless) {
+            self.wrong(key, line, what);
         }
         Some(path)
     }
@@ -294,6 +303,21 @@ impl Drop for Section<'_> {
     }
 }
 
+/// Why there is no file at a path that a config names; none where there is one.
+#[must_use]
+pub fn no_file(path: &Path) -> Option<String> {
+    let place = path.display();
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => None,
+        Ok(found) if found.is_dir() => Some(format!("{place} is a directory, no file")),
+        Ok(_) => Some(format!("{place} is a device or a pipe, no file")),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Some(format!("no file {place} (a relative path counts from the config's folder)"))
+        }
+        Err(error) => Some(format!("{place} cannot be looked at: {error}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::document::parse;
@@ -338,6 +362,25 @@ mod tests {
                 "line 7: g: expected a whole number from 0 to 4294967295, found 9223372036854775807",
             ]
         );
+    }
+
+    #[test]
+    fn only_a_file_that_can_be_waited_for_may_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display().to_string();
+        let missing = "no file /none/a (a relative path counts from the config's folder)".to_owned();
+        let directory = format!("{place} is a directory, no file");
+        let device = "/dev/null is a device or a pipe, no file".to_owned();
+        for (path, what, is_late) in
+            [("/none/a", &missing, true), (&place, &directory, true), ("/dev/null", &device, false)]
+        {
+            let text = format!("a = '{path}'\n");
+            let told = vec![format!("line 1: a: {what}")];
+            let file = |s: &mut Section<'_>| drop(s.file("a", folder.path(), "a file"));
+            assert_eq!(problems(&text, file), told);
+            let later = |s: &mut Section<'_>| drop(s.later_file("a", folder.path(), "a file"));
+            assert_eq!(problems(&text, later), if is_late { Vec::new() } else { told });
+        }
     }
 
     #[test]

@@ -91,6 +91,18 @@ impl Settings {
         Ok(PublishSettings { broker, store, ..publish })
     }
 
+    /// The files that `[mqtt]` names for the login and for TLS, by their keys; not those that systemd shows to the service alone.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<(&'static str, &Path)> {
+        let password = self.login.as_ref().and_then(|login| Some(("password_file", login.password_file.as_deref()?)));
+        let ca = self.tls.as_ref().map(|tls| ("ca_file", tls.ca.as_path()));
+        let identity = self.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        let ours =
+            identity.map(|(cert, key)| [("client_cert_file", cert.as_path()), ("client_key_file", key.as_path())]);
+        let all = password.into_iter().chain(ca).chain(ours.into_iter().flatten());
+        all.filter(|(_, path)| !path.to_str().is_some_and(|path| path.starts_with(CREDENTIAL))).collect()
+    }
+
     /// The state folder: the config's, else the one that systemd made for the unit (`StateDirectory=`), else none.
     #[must_use]
     pub fn state_folder(&self) -> Option<PathBuf> {

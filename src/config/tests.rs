@@ -70,7 +70,7 @@ fn a_slow_device_is_waited_for_before_it_counts_as_lost() {
 #[test]
 fn five_mistakes_get_five_messages() {
     let text = "[robot]\nname = 'Rover 7'\n[pack]\npath = 'refrence'\n[mqtt]\nprot = 1883\n\
-                [sensors.front]\ndriver = 'v4l2'\ndevice = '/dev/video0'\n[[prompts]]\nid = 'dog'\naudio = 'dgo.ogg'\n";
+                [sensors.front]\ndriver = 'v4l2'\ndevice = '/dev/video0'\n[[prompts]]\nid = 'dog'\naudio = 'dgo.ogg'\np_false = 2\n";
     assert_eq!(
         problems(text),
         [
@@ -78,7 +78,7 @@ fn five_mistakes_get_five_messages() {
             "line 4: pack.path: refrence is no folder (a relative path counts from the config's folder)",
             "line 6: mqtt.prot: unknown key; did you mean `port`?",
             "line 8: sensors.front.driver: `v4l2` is not known; did you mean `v4l`?",
-            "line 12: prompts[0].audio: no file dgo.ogg (a relative path counts from the config's folder)",
+            "line 13: prompts[0].p_false: expected a number from 0.000001 to 0.5, found 2",
         ]
     );
 }

@@ -64,8 +64,9 @@ pub struct Replayed {
 /// What kept it from starting, or `output` cannot be written.
 pub fn replay(settings: &Settings, output: Output, stop: &Arc<AtomicBool>) -> anyhow::Result<Replayed> {
     let SourceSettings::Replay(source) = &settings.source else { bail!("there is no recording to replay") };
-    let _signals = StopSignals::in_background(stop)?;
     let mut senses = Senses::build(&mut Boot::for_answer(settings))?;
+    // Until here nothing is written or begun, and a signal ends the process at once: reading a long recording through takes its time.
+    let _signals = StopSignals::in_background(stop)?;
     let recording = Arc::new(senses.recording.take().context("there is no recording to replay")?);
     let arrivals = recording.arrivals();
     let sink = Sink::open(output, &recording, settings)?;

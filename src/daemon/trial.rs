@@ -1,9 +1,17 @@
-//! What a config names, opened as a start would open it: the model pack, the recording, what prompts are made of. Nothing runs.
+//! What a config names, opened as a start would open it: password and certificates, the model pack, the recording, what prompts are made
+//! of. Nothing runs, and nothing is made.
 
-use crate::config::{ConfigFile, Problem, ReplaySettings, Settings, SourceSettings};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use crate::config::{ConfigFile, Problem, ReplaySettings, Settings, SourceSettings, no_file};
 use crate::encoders::{Encoders, EncodersError};
 use crate::modality::Modality;
 use crate::prompts::{PartSource, PromptSettings, enrol};
+use crate::publish::{check_authorities, check_identity};
 use crate::recording::{Recording, RecordingError};
 use crate::space::Bank;
 use crate::windows::Windower;
@@ -25,6 +33,8 @@ pub fn try_out(file: &ConfigFile, settings: &Settings, known: Vec<Problem>) -> V
         }
         _ => {}
     }
+    trial.broker_access();
+    trial.state_folder();
     let mut pack = if file.has("pack.path") && trial.is_right("pack.path") { trial.pack() } else { None };
     if let Some((encoders, _)) = pack.as_ref().filter(|_| trial.is_right("windows")) {
         trial.windows(encoders);
@@ -75,6 +85,38 @@ impl Trial<'_> {
         }
     }
 
+    /// The files for the login and for TLS. That the broker takes them is not known before it is asked.
+    fn broker_access(&mut self) {
+        let mut held = BTreeMap::new();
+        for (key, path) in self.settings.secret_files() {
+            let full = format!("mqtt.{key}");
+            if !self.is_right(&full) {
+                continue;
+            }
+            match std::fs::read(path) {
+                Ok(bytes) => drop(held.insert(key, bytes)),
+                Err(error) => self.wrong(&full, format!("{} cannot be read: {}", path.display(), by_whom(&error))),
+            }
+        }
+        if let Some(Err(what)) = held.get("ca_file").map(|pem| check_authorities(pem)) {
+            self.wrong("mqtt.ca_file", what);
+        }
+        let identity = held.get("client_cert_file").zip(held.get("client_key_file"));
+        if let Some(Err((is_key, what))) = identity.map(|(certificate, key)| check_identity(certificate, key)) {
+            self.wrong(if is_key { "mqtt.client_key_file" } else { "mqtt.client_cert_file" }, what);
+        }
+    }
+
+    /// Whether the state folder is there, or can be made: nothing is.
+    fn state_folder(&mut self) {
+        let Some(folder) = self.settings.state_folder.as_deref().filter(|_| self.is_right("state.folder")) else {
+            return;
+        };
+        if let Err(what) = usable(folder) {
+            self.wrong("state.folder", what);
+        }
+    }
+
     /// The pack with every encoder loaded: topics may bring prompts of any kind.
     fn pack(&mut self) -> Option<(Encoders, Bank)> {
         let open = || -> Result<(Encoders, Bank), EncodersError> {
@@ -105,44 +147,111 @@ impl Trial<'_> {
         }
     }
 
-    /// Enrols a prompt; without a pack it looks at no more than the files of its parts. One that has a problem already may not be what was
-    /// meant.
-    fn prompt(&mut self, index: usize, prompt: &PromptSettings, pack: Option<&mut (Encoders, Bank)>) {
-        if prompt.id.is_empty() || !self.is_right(&format!("prompts[{index}]")) {
+    /// Tries what a prompt is made of, and enrols it when nothing else is wrong with it; without a pack it looks at no more than the files.
+    fn prompt(&mut self, index: usize, prompt: &PromptSettings, mut pack: Option<&mut (Encoders, Bank)>) {
+        let sources = prompt.parts.iter().map(|part| &part.source).chain(&prompt.negatives);
+        let keys = self.source_keys(index);
+        if keys.len() != sources.clone().count() {
+            // One is wrong as it is written: which of them gave which source is not known.
             return;
         }
-        let parts = prompt.parts.iter().map(|part| &part.source).enumerate().map(|(at, source)| ("parts", at, source));
-        let negatives = prompt.negatives.iter().enumerate().map(|(at, source)| ("negatives", at, source));
-        let sources: Vec<_> = parts.chain(negatives).collect();
+        let is_right = !prompt.id.is_empty() && self.is_right(&format!("prompts[{index}]"));
         let mut vectors = Vec::new();
-        let Some((encoders, bank)) = pack else {
-            for (list, at, source) in sources {
-                if let Err(error) = source.check() {
-                    self.wrong(&self.key(index, list, at, source), error);
-                }
+        for (key, source) in keys.iter().zip(sources) {
+            if self.problems.iter().any(|problem| problem.key == *key) {
+                continue;
             }
-            return;
-        };
-        for (list, at, source) in &sources {
-            match source.embed(encoders) {
-                Ok(vector) => vectors.push(vector),
-                Err(error) => self.wrong(&self.key(index, list, *at, source), error),
+            let tried = match (no_file_of(source), &mut pack) {
+                (Some(what), _) => Err(what),
+                (None, Some((encoders, _))) => {
+                    source.embed(encoders).map(|vector| vectors.push(vector)).map_err(|error| error.to_string())
+                }
+                (None, None) => source.check().map_err(|error| error.to_string()),
+            };
+            if let Err(what) = tried {
+                self.wrong(key, what);
             }
         }
-        if vectors.len() == sources.len() {
-            // Parts and negatives are asked for in their order.
-            let mut vectors = vectors.into_iter();
-            let embedded = |source: &PartSource| vectors.next().map_or_else(|| source.embed(encoders), Ok);
-            if let Err(error) = enrol(prompt, bank, embedded) {
-                self.wrong(&format!("prompts[{index}]"), error);
-            }
+        let Some((encoders, bank)) = pack.filter(|_| is_right && vectors.len() == keys.len()) else { return };
+        // Parts and negatives are asked for in their order.
+        let mut vectors = vectors.into_iter();
+        let embedded = |source: &PartSource| vectors.next().map_or_else(|| source.embed(encoders), Ok);
+        if let Err(error) = enrol(prompt, bank, embedded) {
+            self.wrong(&format!("prompts[{index}]"), error);
         }
     }
 
-    /// The key of a part, which a prompt of one part may name without a list.
-    fn key(&self, index: usize, list: &str, at: usize, source: &PartSource) -> String {
-        let sense = source.modality().name();
-        let listed = format!("prompts[{index}].{list}[{at}].{sense}");
-        if self.file.has(&listed) { listed } else { format!("prompts[{index}].{sense}") }
+    /// The keys that name what a prompt is made of, in the order of its settings: its own, then those of parts and negatives.
+    fn source_keys(&self, index: usize) -> Vec<String> {
+        let prompt = format!("prompts[{index}]");
+        let listed = ["parts", "negatives"].into_iter().flat_map(|list| {
+            let places = (0..).map(|at| format!("{prompt}.{list}[{at}]"));
+            // What is no list is in every place of itself.
+            places.take(MOST_SOURCES).take_while(|place| self.file.has(place)).collect::<Vec<_>>()
+        });
+        let tables = std::iter::once(prompt.clone()).chain(listed);
+        let keys = tables.flat_map(|table| ["audio", "image", "text"].map(|sense| format!("{table}.{sense}")));
+        keys.filter(|key| self.file.has(key)).collect()
+    }
+}
+
+/// Looks at a folder that may still have to be made: at the nearest one above it that is there.
+fn usable(folder: &Path) -> Result<(), String> {
+    for nearest in folder.ancestors() {
+        let nearest = if nearest.as_os_str().is_empty() { Path::new(".") } else { nearest };
+        let place = nearest.display();
+        match std::fs::metadata(nearest) {
+            Ok(found) if !found.is_dir() => return Err(format!("{place} is no folder")),
+            Ok(_) => {
+                return access(nearest, Access::WRITE_OK | Access::EXEC_OK)
+                    .map_err(|error| format!("{place} cannot be written to: {}", by_whom(&error.into())));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(format!("{place} cannot be looked at: {}", by_whom(&error))),
+        }
+    }
+    Ok(())
+}
+
+/// An error that another user may not have.
+fn by_whom(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("{error}, to who runs this check: run it as the user that perceptd runs as")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// More than any prompt is made of.
+const MOST_SOURCES: usize = 1000;
+
+/// Why there is no file that a prompt could be made of.
+fn no_file_of(source: &PartSource) -> Option<String> {
+    match source {
+        PartSource::AudioFile(path) | PartSource::ImageFile(path) => no_file(path),
+        PartSource::AudioBytes(_) | PartSource::ImageBytes(_) | PartSource::Text(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_state_folder_can_be_made_where_its_user_may_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("deep/inside");
+        assert_eq!(usable(&inside), Ok(()));
+        assert!(!folder.path().join("deep").exists(), "nothing is made");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+        let told = usable(&inside);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(told, Ok(()), "who may do everything");
+        } else {
+            let told = told.unwrap_err();
+            assert!(told.contains("cannot be written to") && told.contains("who runs this check"), "{told}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 mod access;
 mod arrivals;
 mod broker;
+mod certificates;
 mod client;
 mod desk;
 mod heard;
@@ -39,6 +40,7 @@ pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
 use home_assistant::HomeAssistant;
 
 pub use broker::{BrokerError, EmbeddedBroker};
+pub use certificates::{check_authorities, check_identity};
 pub use heard::{
     Heard, HeardActive, HeardBox, HeardConfig, HeardEmbedding, HeardEvent, HeardHealth, HeardJoint, HeardMember,
     HeardPrompt, HeardSensor, HeardSensorInfo, HeardStatus,

@@ -53,7 +53,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Reads a file from its beginning. Damage ends the index and is told in it; everything before is whole.
+    /// Reads a file from its beginning. Damage ends the index and is told in it; everything before is whole. What does not even begin as MCAP
+    /// files do is read, and digested, no further.
     pub(super) fn read(file: impl Read) -> io::Result<Self> {
         let mut scan = Scan {
             file: Hashing { inner: file, sha256: Sha256::new() },
@@ -63,6 +64,11 @@ impl Index {
             run: None,
             index: Self::default(),
         };
+        match scan.magic() {
+            Ok(()) => {}
+            Err(Stop::Damage(why)) => return Ok(Self { damage: Some(why), ..Self::default() }),
+            Err(Stop::Io(error)) => return Err(error),
+        }
         scan.index.damage = match scan.records() {
             Ok(()) => None,
             Err(Stop::Damage(why)) => Some(why),
@@ -121,7 +127,6 @@ struct Scan<F> {
 
 impl<R: Read> Scan<Hashing<R>> {
     fn records(&mut self) -> Result<(), Stop> {
-        self.magic()?;
         loop {
             let mut bytes = [0; HEAD_BYTES];
             if !read_or_end(&mut self.file, &mut bytes)? {
@@ -267,4 +272,18 @@ fn read_or_end(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_mcap_is_not_read_to_its_end() {
+        const LENGTH: u64 = 1 << 20;
+        let mut zeros = io::repeat(0).take(LENGTH);
+        let index = Index::read(&mut zeros).unwrap();
+        assert_eq!(index.damage.as_deref(), Some("it does not begin as MCAP files do"));
+        assert_eq!(LENGTH - zeros.limit(), mcap::MAGIC.len() as u64);
+    }
 }

@@ -4,7 +4,7 @@
 //! only those that overlap in time are held together.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,10 @@ enum Origin {
 impl Origin {
     fn index(&self) -> io::Result<Index> {
         match self {
+            // A pipe would be waited for, and cannot be read again.
+            Self::File(path) if is_special(&fs::metadata(path)?) => {
+                Err(io::Error::other("it is a device or a pipe, no file"))
+            }
             Self::File(path) => Index::read(BufReader::with_capacity(1 << 16, File::open(path)?)),
             Self::Memory(bytes) => Index::read(&**bytes),
         }
@@ -56,6 +60,11 @@ impl Origin {
         let is_whole = bytes.len() as u64 == block.length;
         if is_whole { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+/// Whether it is neither a file nor a folder, which says so itself when it is read.
+fn is_special(found: &Metadata) -> bool {
+    !found.is_file() && !found.is_dir()
 }
 
 /// A recording that can be read any number of times.

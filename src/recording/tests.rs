@@ -115,6 +115,8 @@ fn what_is_no_recording_is_refused_with_a_reason() {
         let told = Recording::open(&path).unwrap_err().to_string();
         assert!(told.contains("is no recording"), "{told}");
     }
+    let told = Recording::open(Path::new("/dev/null")).unwrap_err().to_string();
+    assert!(told.contains("a device or a pipe"), "{told}");
     let told = Recording::from_bytes([0x28, 0xB5, 0x2F, 0xFD, 0, 0, 0, 0, 0].into(), &[]).unwrap_err().to_string();
     assert!(told.contains("zstd -d"), "{told}");
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use perceptd::publish::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, PublishSettings, TlsSettings};
+use perceptd::publish::{
+    BrokerAccess, BrokerAddress, Credentials, MqttVersion, PublishSettings, TlsSettings, check_authorities,
+    check_identity,
+};
 
 use super::gate::Gate;
 use super::log::Log;
@@ -117,6 +120,26 @@ async fn events_go_over_tls_with_a_client_certificate_and_a_password() {
     }
     let gate = Gate::open(broker.address()).await;
     assert!(!connects(&gate, |settings| settings.broker.tls = Some(authority.trusting("ca"))).await, "no certificate");
+}
+
+#[test]
+fn what_tls_cannot_use_is_told_without_a_broker() {
+    let authority = Authority::new();
+    let [ca, robot, key, other] = ["ca.pem", "robot.pem", "robot.key", "broker.key"].map(|file| authority.read(file));
+    assert_eq!((check_authorities(&ca), check_identity(&robot, &key)), (Ok(()), Ok(())));
+    for (is_key, told) in [
+        (false, check_authorities(&key).map_err(|why| (false, why))),
+        (false, check_identity(&key, &key)),
+        (true, check_identity(&robot, &robot)),
+        (true, check_identity(&robot, &other)),
+    ] {
+        let (blamed, why) = told.unwrap_err();
+        assert_eq!(blamed, is_key, "{why}");
+        assert!(
+            ["no certificate in it", "no private key in it", "not the key of"].iter().any(|s| why.contains(s)),
+            "{why}"
+        );
+    }
 }
 
 #[tokio::test]

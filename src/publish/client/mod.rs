@@ -2,7 +2,7 @@
 //!
 //! One task polls and never publishes. A lost connection is retried for ever with jittered back-off; the log has one line per
 //! change. The session is resumed where the broker still has it, so that a short cut neither repeats nor announces itself as a loss.
-//! The client crates are named in `v5` and `v4` alone; both are of the rumqttc-next family, the maintained continuation of rumqttc,
+//! The client crates are named in `v5` and `v4` alone, and the TLS of one in `certificates` beside this room; both are of the rumqttc-next family, the maintained continuation of rumqttc,
 //! which tells what became of each publish and whose TLS has no open advisories. Their WebSocket adds a framing (tungstenite and SHA-1 for its
 //! handshake) to the TLS and HTTP types that are there anyway, 0.3 MB of the program.
 

@@ -1,4 +1,4 @@
-//! MQTT 5: this file's words into the client crate's, and back. The only file that names `rumqttc`.
+//! MQTT 5: this file's words into the client crate's, and back. The only file that names `rumqttc`, but for its TLS in `certificates`.
 
 use std::time::Duration;
 
