@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::encoders::{Embedding, Encoders};
+use crate::files::{MIB, read_text_at_most};
 use crate::media::{Motion, Picture, Plane, ReadPlane, Sound};
 use crate::modality::Modality;
 
@@ -92,8 +93,11 @@ fn measured(file: &str, read: ReadPlane, unit: &str) -> Plane {
     read.plane
 }
 
+/// Longest file of texts that is read.
+const MOST_TEXT_BYTES: u64 = 64 * MIB;
+
 fn texts(input: &str) -> Result<Vec<String>> {
     let Some(file) = input.strip_prefix('@') else { return Ok(vec![input.to_owned()]) };
-    let text = std::fs::read_to_string(file).context("cannot be read")?;
+    let text = read_text_at_most(Path::new(file), MOST_TEXT_BYTES).context("cannot be read")?;
     Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::operator::Robots;
+use crate::files::read_at_most;
 use crate::modality::{Modality, is_name};
 use crate::prompts::PartSource;
 use crate::publish::{HeardPrompt, Ingredient, MAX_PROMPT_BYTES, PromptSpec, Reported};
@@ -191,7 +192,9 @@ fn weighted(part: &str) -> anyhow::Result<(Ingredient, f32)> {
 }
 
 fn ingredient(source: &PartSource) -> anyhow::Result<Ingredient> {
-    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &std::path::Path| {
+        read_at_most(path, MAX_PROMPT_BYTES as u64).with_context(|| format!("cannot read {}", path.display()))
+    };
     Ok(match source {
         PartSource::Text(words) => Ingredient::Text(words.clone()),
         PartSource::AudioFile(path) => Ingredient::Audio(read(path)?),

@@ -9,6 +9,7 @@ use rustix::fs::{Access, access};
 
 use crate::config::{ConfigFile, Problem, ReplaySettings, Settings, SourceSettings, no_file};
 use crate::encoders::{Encoders, EncodersError};
+use crate::files::{MIB, read_at_most};
 use crate::modality::Modality;
 use crate::prompts::{PartSource, PromptSettings, enrol};
 use crate::publish::{check_authorities, check_identity};
@@ -93,7 +94,7 @@ impl Trial<'_> {
             if !self.is_right(&full) {
                 continue;
             }
-            match std::fs::read(path) {
+            match read_at_most(path, MIB) {
                 Ok(bytes) => drop(held.insert(key, bytes)),
                 Err(error) => self.wrong(&full, format!("{} cannot be read: {}", path.display(), by_whom(&error))),
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::files::{MIB, read_text_at_most};
 use crate::media::CameraFrame;
 use crate::modality::SensorId;
 use crate::sensors::line::ByteClock;
@@ -134,7 +135,7 @@ const fn is_patience(kind: ErrorKind) -> bool {
 
 /// What the `Authorization` header says.
 fn login(url: &HttpUrl, user: &str, password_file: &std::path::Path) -> Result<String, SensorError> {
-    let text = std::fs::read_to_string(password_file)
+    let text = read_text_at_most(password_file, MIB)
         .map_err(|error| lost(url, format!("cannot read the password from {}: {error}", password_file.display())))?;
     let password = text.lines().next().unwrap_or_default();
     Ok(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
