@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::prepare::open_again;
+use super::signals;
 use crate::children;
 use crate::prompts::{PartError, PartSource};
 
@@ -101,8 +102,9 @@ impl Drop for Embedder {
 /// The child's side: embeds with the pack in this folder until `input` ends.
 ///
 /// # Errors
-/// When the pack cannot be used or is not of this joint space, or its parent is gone.
+/// When signals cannot be left to its parent, or that is gone. A pack that cannot be used is told to it.
 pub fn embed_for_daemon(pack: &Path, space: &str, mut input: impl Read, output: &mut impl Write) -> anyhow::Result<()> {
+    signals::leave_to_parent()?;
     let mut encoders = open_again(pack, space, &[]);
     while let Some((kind, bytes)) = read_message(&mut input).context("cannot read what perceptd asks for")? {
         let part = heard(kind, bytes).context("perceptd asks for something unknown")?;

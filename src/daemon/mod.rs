@@ -145,6 +145,7 @@ struct Running<'a> {
     publisher: Publisher,
     /// Of the running machine; a recording's stays as it is.
     live: Option<Timeline>,
+    perception: Sender<PerceptionChange>,
     posting: tokio::task::JoinHandle<Result<Farewell, PublishError>>,
     all_said: tokio::sync::oneshot::Sender<()>,
     telemetry: Telemetry,
@@ -174,6 +175,7 @@ impl<'a> Running<'a> {
         };
         let beating = Arc::clone(&heartbeat);
         let (perception, perception_changes) = changes::<PerceptionChange>();
+        let perception_told = perception.clone();
         let (windows_told, window_changes) = changes::<WindowChange>();
         let bank = Arc::clone(&inference.perception.bank);
         let space = inference.perception.encoders.space().clone();
@@ -223,6 +225,7 @@ impl<'a> Running<'a> {
             heartbeat,
             publisher,
             live,
+            perception: perception_told,
             posting,
             all_said,
             telemetry,
@@ -282,6 +285,7 @@ impl<'a> Running<'a> {
         let step_secs = (timeline.unix_nanos_at_zero - before.unix_nanos_at_zero) as f64 / NANOS_PER_SEC as f64;
         tracing::info!(step_secs, "the wall clock was set: stamps follow it");
         self.publisher.timeline_is(timeline.clone());
+        drop(self.perception.send(PerceptionChange::Timeline(timeline.clone())));
         if let Some(control) = &mut self.control {
             control.timeline_is(timeline.clone());
         }

@@ -13,7 +13,7 @@ use crate::modality::{Modality, SensorId};
 use crate::prompts::{Prompt, PromptId};
 use crate::space::{Bank, Joint, JointVector, Score};
 use crate::telemetry::{DropReason, Telemetry};
-use crate::time::{MonoTime, Span, now};
+use crate::time::{MonoTime, Span, Timeline, now};
 use crate::windows::{Presence, Window, WindowData};
 
 use super::plan::Tuning;
@@ -87,6 +87,8 @@ pub(super) enum PerceptionChange {
     PutPrompt(Box<Prompt>),
     /// Looks for it no longer.
     DropPrompt(PromptId),
+    /// The wall clock was set.
+    Timeline(Timeline),
     /// The sensor is turned on, or was on: its windows count.
     HearSensor(SensorId),
     /// The sensor is turned off.
@@ -127,6 +129,7 @@ impl Perception {
                 return ended;
             }
             PerceptionChange::DropPrompt(id) => return self.drop_prompt(&id),
+            PerceptionChange::Timeline(timeline) => self.episodes.timeline_is(timeline),
             PerceptionChange::HearSensor(sensor) => drop(self.sensors.insert(sensor)),
             PerceptionChange::ForgetSensor(sensor) => {
                 self.sensors.remove(&sensor);
@@ -293,7 +296,6 @@ mod tests {
     use crate::detect;
     use crate::events::{self, IdSource};
     use crate::space::JointSettings;
-    use crate::time::Timeline;
 
     const WINDOW_SECS: f64 = 2.0;
 

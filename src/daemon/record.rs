@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{Named, STOP_WITHIN, SUPERVISE_EVERY, StopSignals, pipes, spawn};
+use super::{Named, SENSORS_STOP_WITHIN, STOP_WITHIN, SUPERVISE_EVERY, StopSignals, pipes, spawn};
 use crate::config::{Settings, SourceSettings};
 use crate::modality::SensorId;
+use crate::pipe::Gauge;
 use crate::recording::{self, RecordingError, RecordingWriter};
-use crate::sensors;
+use crate::sensors::{self, Sample};
 use crate::telemetry::{SensorReading, Telemetry};
 use crate::time::{Timeline, now};
 
@@ -44,6 +45,7 @@ pub fn record(
     }
     let telemetry = Telemetry::default();
     let (input, output) = pipes::samples(false, &telemetry);
+    let samples = output.gauge();
     let (tell, ended) = std::sync::mpsc::sync_channel(1);
     // Whoever asked is gone only when it failed itself.
     let recorder = spawn("recording", move || drop(tell.send(recording::record(writer, &output, None))))?;
@@ -54,11 +56,15 @@ pub fn record(
         threads.push(spawn(&format!("sensor-{}", sensor.id), move || sensors::run(&sensor, counters, input, &stop))?);
     }
     drop(input);
-    supervise(&recorder, duration, stop)?;
+    supervise(&recorder, &samples, duration, stop)?;
     recorder.join()?;
     let recorded = ended.recv().context("the recording ended without a word")?;
     let written = written(recorded, out)?;
-    threads.into_iter().try_for_each(Named::join)?;
+    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| thread.handle.is_finished());
+    ended.into_iter().try_for_each(Named::join)?;
+    for sensor in stuck {
+        tracing::warn!("the thread of this sensor does not end and is left behind: {}", sensor.name);
+    }
     let sensors = telemetry.read().into_iter().map(|(id, reading)| {
         let samples = written.samples.get(&id).copied().unwrap_or(0);
         (id, samples, reading)
@@ -67,7 +73,12 @@ pub fn record(
 }
 
 /// Waits for the end of the recorder, which ends when the sensors have.
-fn supervise(recorder: &Named, duration: Option<Duration>, stop: &AtomicBool) -> anyhow::Result<()> {
+fn supervise(
+    recorder: &Named,
+    samples: &Gauge<Sample>,
+    duration: Option<Duration>,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
     let until = duration.map(|duration| now() + duration);
     let mut stopping_since = None;
     while !recorder.handle.is_finished() {
@@ -76,8 +87,15 @@ fn supervise(recorder: &Named, duration: Option<Duration>, stop: &AtomicBool) ->
         if until.is_some_and(|until| time >= until) {
             stop.store(true, Ordering::Relaxed);
         }
-        if stop.load(Ordering::Relaxed) && time > *stopping_since.get_or_insert(time) + STOP_WITHIN {
-            bail!("a sensor did not stop within {STOP_WITHIN:?}: the recording has no index, but all its samples");
+        if !stop.load(Ordering::Relaxed) {
+            continue;
+        }
+        let since = *stopping_since.get_or_insert(time);
+        if time > since + SENSORS_STOP_WITHIN {
+            samples.close();
+        }
+        if time > since + STOP_WITHIN {
+            bail!("the recorder did not stop within {STOP_WITHIN:?}: the recording has no index, but all its samples");
         }
     }
     // A recorder that failed ends the sensors.

@@ -47,18 +47,35 @@ impl StopSignals {
     /// Sets `stop` at the first signal; never returns.
     async fn watch(mut self, stop: Arc<AtomicBool>) {
         loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-                () = hung_up(&mut self.hangup) => {}
+            let is_hangup = tokio::select! {
+                _ = self.interrupt.recv() => false,
+                _ = self.terminate.recv() => false,
+                () = hung_up(&mut self.hangup) => true,
+            };
+            let is_second = stop.swap(true, Ordering::Relaxed);
+            // A terminal that closes says so twice, by its shell and by the kernel: nobody is impatient.
+            if is_second && is_hangup {
+                continue;
             }
-            if stop.swap(true, Ordering::Relaxed) {
+            if is_second {
                 tracing::warn!("second signal: ending at once");
                 std::process::exit(EXIT_INTERRUPTED);
             }
             tracing::info!("stopping; a second signal ends at once");
         }
     }
+}
+
+/// What a terminal or a service manager tells the whole group is for the parent of this process, which ends it when it has had its answer.
+pub(super) fn leave_to_parent() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.context("cannot start the runtime for signals")?;
+    let _inside = runtime.enter();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        // Who has listened once is ended by it no more, for as long as the process lasts.
+        drop(signal(kind).context("cannot listen to signals")?);
+    }
+    Ok(())
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {

@@ -6,7 +6,7 @@ use super::{EndReason, Event, Evidence, IdSource, Phase, Settings};
 use crate::geometry::PixelBox;
 use crate::modality::SensorId;
 use crate::prompts::PromptId;
-use crate::time::{MonoTime, NANOS_PER_SEC};
+use crate::time::{MonoTime, NANOS_PER_SEC, Timeline};
 
 /// Turns evidence, window by window, into events, one at a time for each prompt and sensor.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ impl Episodes {
     /// counts as lost.
     pub fn wait_for(&mut self, slow: BTreeMap<SensorId, f64>) {
         self.slow = slow;
+    }
+
+    /// The wall clock was set: the ids of later events go by it.
+    pub fn timeline_is(&mut self, timeline: Timeline) {
+        self.ids.timeline_is(timeline);
     }
 
     /// Goes by other settings from now on; what is open stays open.

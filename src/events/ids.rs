@@ -33,6 +33,11 @@ impl IdSource {
         Self { timeline, rest: Rest::Recording(recording_digest.to_owned()) }
     }
 
+    /// The wall clock was set: later ids go by it.
+    pub fn timeline_is(&mut self, timeline: Timeline) {
+        self.timeline = timeline;
+    }
+
     /// The id of an event.
     pub fn id(&mut self, prompt: &str, sensor: &SensorId, onset: MonoTime) -> Uuid {
         let mut rest = [0; 10];

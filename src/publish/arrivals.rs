@@ -2,7 +2,7 @@
 //!
 //! Says nothing about what a message means: that is the inbox's work.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ const MOST_BYTES: usize = 32 << 20;
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 /// Topics of which it is known what was let in.
 const MOST_KNOWN: usize = 4_096;
+/// Emptied topics that are remembered until there is room, and their longest name: more than a robot has prompts and names are long.
+const MOST_EMPTIED: usize = 256;
+const LONGEST_EMPTIED: usize = 256;
 
 /// Which retained messages a subscription asks for when it is made (MQTT 5's Retain Handling).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +128,8 @@ pub(super) struct Door {
     dropped: Arc<AtomicU64>,
     /// Whether something went that the broker keeps.
     has_lost: bool,
+    /// Topics that were emptied while there was no room: the broker keeps nothing of that.
+    emptied: BTreeSet<String>,
     known: Known,
     ask_at: MonoTime,
     backoff: Backoff,
@@ -142,7 +147,16 @@ pub(super) fn arrivals(dropped: Arc<AtomicU64>) -> (Door, Arrivals) {
     let (sender, pipe) = bounded(MOST_WAITING, WhenFull::Latest(is_newer_state), Box::new(on_replaced));
     let (ask_at, backoff) = (MonoTime::default(), Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1, 0));
     let known = Known::default();
-    let door = Door { pipe: sender, load: Arc::clone(&load), dropped, has_lost: false, known, ask_at, backoff };
+    let door = Door {
+        pipe: sender,
+        load: Arc::clone(&load),
+        dropped,
+        has_lost: false,
+        emptied: BTreeSet::new(),
+        known,
+        ask_at,
+        backoff,
+    };
     (door, Arrivals { pipe, load })
 }
 
@@ -155,9 +169,12 @@ impl Door {
         if arrived.is_kept() && self.known.comes_again(&arrived) {
             return Ok(());
         }
+        // Whatever comes now is newer.
+        self.emptied.remove(&arrived.topic);
         if !self.load.has_room_for(&arrived) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             self.has_lost |= arrived.is_kept();
+            self.remember_emptied(arrived);
             return Ok(());
         }
         self.load.more(&arrived);
@@ -182,7 +199,18 @@ impl Door {
         self.has_lost = false;
         self.known.asked += 1;
         self.ask_at = now + self.backoff.next_wait();
+        for topic in std::mem::take(&mut self.emptied) {
+            // Who does not listen any more loses nothing by it.
+            drop(self.take(Arrived { topic, retained: true, ..Arrived::default() }));
+        }
         true
+    }
+
+    fn remember_emptied(&mut self, arrived: Arrived) {
+        let is_wanted = arrived.is_kept() && arrived.payload.is_empty() && arrived.topic.len() <= LONGEST_EMPTIED;
+        if is_wanted && self.emptied.len() < MOST_EMPTIED {
+            self.emptied.insert(arrived.topic);
+        }
     }
 }
 
@@ -191,15 +219,15 @@ impl Door {
 #[derive(Default)]
 struct Known {
     hashes: RandomState,
-    /// By topic: the last payload's hash, and after how many times of asking it came last.
-    topics: HashMap<String, (u64, u32)>,
+    /// By the topic's hash, for a topic may have 64 KiB: the last payload's hash, and after how many times of asking it came last.
+    topics: HashMap<u64, (u64, u32)>,
     asked: u32,
 }
 
 impl Known {
     /// Whether this is what came before, and comes now because the broker was asked.
     fn comes_again(&mut self, arrived: &Arrived) -> bool {
-        let Some((hash, came)) = self.topics.get_mut(&arrived.topic) else { return false };
+        let Some((hash, came)) = self.topics.get_mut(&self.hashes.hash_one(&arrived.topic)) else { return false };
         // An emptied topic is not kept, so it does not come because of that.
         if *came == self.asked || arrived.payload.is_empty() || *hash != self.hashes.hash_one(&arrived.payload) {
             return false;
@@ -210,10 +238,9 @@ impl Known {
 
     fn insert(&mut self, arrived: &Arrived) {
         let now = (self.hashes.hash_one(&arrived.payload), self.asked);
-        if let Some(known) = self.topics.get_mut(&arrived.topic) {
-            *known = now;
-        } else if self.topics.len() < MOST_KNOWN {
-            self.topics.insert(arrived.topic.clone(), now);
+        let topic = self.hashes.hash_one(&arrived.topic);
+        if self.topics.len() < MOST_KNOWN || self.topics.contains_key(&topic) {
+            self.topics.insert(topic, now);
         }
     }
 }
@@ -260,6 +287,20 @@ mod tests {
         let waited = rest(&arrivals);
         assert_eq!((waited.len(), waited.last().unwrap()), (257, &("config/desired".to_owned(), vec![2])));
         assert!(!door.asks_again(LATER));
+    }
+
+    #[test]
+    fn what_is_emptied_in_a_flood_is_emptied_after_it_unless_it_is_filled_anew() {
+        let (mut door, arrivals, _) = door();
+        let empty = |topic: &str| Arrived { topic: topic.to_owned(), retained: true, ..Arrived::default() };
+        (0..320).for_each(|_| door.take(arrived("cmd/a", false, 0)).unwrap());
+        door.take(empty("prompt/a/desired")).unwrap();
+        door.take(empty("prompt/b/desired")).unwrap();
+        door.take(arrived("prompt/b/desired", true, 1)).unwrap();
+        assert!(!door.asks_again(LATER), "there is no room yet");
+        assert_eq!(rest(&arrivals).len(), 320);
+        assert!(door.asks_again(LATER));
+        assert_eq!(rest(&arrivals), [("prompt/a/desired".to_owned(), Vec::new())]);
     }
 
     #[test]

@@ -47,8 +47,10 @@ impl Farewell {
                 "events are lost: neither the disk of the `[state] folder` nor the broker took them"
             );
         }
-        let kept = |messages: usize| if self.are_kept { messages.saturating_sub(self.unwritten) } else { messages };
-        match kept(self.undelivered) {
+        let unwritten = if self.are_kept { self.unwritten } else { 0 };
+        let undelivered = self.undelivered.saturating_sub(unwritten);
+        let unclaimed = self.unclaimed.saturating_sub(unwritten - (self.undelivered - undelivered));
+        match undelivered {
             0 => {}
             messages if self.are_kept => {
                 tracing::info!(messages, "the broker did not take these before the stop: they wait for the next start");
@@ -57,7 +59,7 @@ impl Farewell {
                 tracing::error!(messages, "events are lost: the broker did not take them before the stop{remedy}");
             }
         }
-        match self.unclaimed {
+        match unclaimed {
             0 => {}
             messages if self.are_kept => {
                 tracing::info!(messages, "nobody has subscribed to these events: they wait for the next start");

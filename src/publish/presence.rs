@@ -39,6 +39,11 @@ impl Presence {
         self.is_listening = true;
     }
 
+    /// The wall clock was set.
+    pub(super) fn timeline_is(&mut self, timeline: Timeline) {
+        self.timeline = timeline;
+    }
+
     /// The sensors are others from now on.
     pub(super) fn sensors_changed(&mut self, sensors: Vec<(SensorId, Modality)>) {
         self.sensors = sensors;

@@ -52,6 +52,28 @@ async fn memory_does_not_grow_by_what_words_need() {
     assert_whole(&places.lock().unwrap()["a"]);
 }
 
+/// Whether the process has a handler for SIGTERM (proc(5), `SigCgt`).
+fn listens(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> 14 & 1 == 1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_service_manager_tells_all_processes_costs_no_prompt() {
+    let rover = rover().await;
+    let pid = rover.pid();
+    let teller = tokio::task::spawn_blocking(move || {
+        let listening = || children(pid).into_iter().find(|child| listens(*child));
+        let child = std::iter::repeat_with(listening).find_map(|child| child).unwrap();
+        for signal in ["-TERM", "-HUP", "-INT"] {
+            assert!(Command::new("kill").args([signal, &child.to_string()]).status().unwrap().success());
+        }
+    });
+    rover.expect(&["prompt", "add", "dog", "text:a dog", "--in", "imu"], 0, &["looks for dog: text:a dog"]);
+    teller.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_costs_its_prompt_alone() {
     let rover = rover().await;

@@ -150,7 +150,12 @@ impl Polling {
                 self.short_connections = 0;
                 self.backoff.reset();
             }
-            Some(false) => self.short_connections += 1,
+            Some(false) => {
+                self.short_connections += 1;
+                if self.short_connections == SHORT_CONNECTIONS_OF_A_NAMESAKE {
+                    self.guess_at_a_namesake();
+                }
+            }
             None => {}
         }
         // Details, in brackets, may differ each time: a time, a count.
@@ -159,15 +164,16 @@ impl Polling {
             tracing::warn!("no connection to the broker at {}, trying again: {why}", self.broker);
             trouble.clone_into(&mut self.trouble);
         }
-        if self.short_connections == SHORT_CONNECTIONS_OF_A_NAMESAKE {
-            tracing::warn!(
-                "the broker at {} has taken and soon closed {SHORT_CONNECTIONS_OF_A_NAMESAKE} connections in a row: does another perceptd with \
-                 this fleet and robot name use it? Both are the client `{}`, and a broker keeps one",
-                self.broker,
-                self.client_id
-            );
-        }
         self.session_number += 1;
         self.connection.set_will(self.will.of(self.session_number));
+    }
+
+    fn guess_at_a_namesake(&self) {
+        tracing::warn!(
+            "the broker at {} has taken and soon closed {SHORT_CONNECTIONS_OF_A_NAMESAKE} connections: does another perceptd with this fleet \
+             and robot name use it? Both are the client `{}`, and a broker keeps one",
+            self.broker,
+            self.client_id
+        );
     }
 }

@@ -244,6 +244,7 @@ impl Desk {
     }
 
     pub(super) fn timeline_is(&mut self, timeline: Timeline) {
+        self.presence.timeline_is(timeline.clone());
         self.parts.timeline = timeline;
     }
 
