@@ -56,11 +56,13 @@ pub fn record(
         threads.push(spawn(&format!("sensor-{}", sensor.id), move || sensors::run(&sensor, counters, input, &stop))?);
     }
     drop(input);
-    supervise(&recorder, &samples, duration, stop)?;
+    let is_cut_off = supervise(&recorder, &samples, duration, stop)?;
     recorder.join()?;
     let recorded = ended.recv().context("the recording ended without a word")?;
     let written = written(recorded, out)?;
-    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| thread.handle.is_finished());
+    // Otherwise all have ended, or are about to: the recorder has waited for them.
+    let is_joined = |thread: &Named| !is_cut_off || thread.handle.is_finished();
+    let (ended, stuck): (Vec<_>, Vec<_>) = threads.into_iter().partition(is_joined);
     ended.into_iter().try_for_each(Named::join)?;
     for sensor in stuck {
         tracing::warn!("the thread of this sensor does not end and is left behind: {}", sensor.name);
@@ -72,15 +74,15 @@ pub fn record(
     Ok(Recorded { sensors: sensors.collect() })
 }
 
-/// Waits for the end of the recorder, which ends when the sensors have.
+/// Waits for the end of the recorder, which ends when the sensors have, or is cut off from those that do not: whether it was.
 fn supervise(
     recorder: &Named,
     samples: &Gauge<Sample>,
     duration: Option<Duration>,
     stop: &AtomicBool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let until = duration.map(|duration| now() + duration);
-    let mut stopping_since = None;
+    let (mut stopping_since, mut is_cut_off) = (None, false);
     while !recorder.handle.is_finished() {
         std::thread::park_timeout(SUPERVISE_EVERY);
         let time = now();
@@ -93,6 +95,7 @@ fn supervise(
         let since = *stopping_since.get_or_insert(time);
         if time > since + SENSORS_STOP_WITHIN {
             samples.close();
+            is_cut_off = true;
         }
         if time > since + STOP_WITHIN {
             bail!("the recorder did not stop within {STOP_WITHIN:?}: the recording has no index, but all its samples");
@@ -100,7 +103,7 @@ fn supervise(
     }
     // A recorder that failed ends the sensors.
     stop.store(true, Ordering::Relaxed);
-    Ok(())
+    Ok(is_cut_off)
 }
 
 fn written(recorded: Result<recording::Recorded, RecordingError>, out: &Path) -> anyhow::Result<recording::Recorded> {
