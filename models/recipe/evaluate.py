@@ -181,6 +181,7 @@ def main(wanted: list[str]):
         keep("imu", imu.card().splitlines())
     if not wanted or "plain" in wanted:
         keep("plain_nouns", plain.named(full))
+        keep("plain_pointing", plain.pointed(WORK / "card_scenes"))
         keep("plain_choices", plain.choices(e, WORK / "card_scenes"))
         keep("plain_sounds", plain.heard())
     card.write(figures)

@@ -3,6 +3,7 @@ are there, fifteen sound classes at a time. Easier than the card's own tests, of
 """
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +21,40 @@ from anchors import unit
 from encoders import Encoders
 from graph import Graph
 from ort import Session
+from paths import REFERENCE
 from tallies import ranks, share
 
-COLOURS = 1000  # of 2^18: what a photograph has at least
 WORDS = 3
 SOUND_CLASSES = 15
+SCENES = 160
+
+# A thing cut out of a photograph, by the folder and by what is opaque: how many pixels, of how many colours, how much of the picture.
+NOT_THINGS = {"symbols", "roadsigns", "flags", "seasonal", "people", "space", "naturalforces"}
+LEAST_PIXELS = 2000
+COLOURS_PER_PIXEL = 0.01
+OPAQUE_SHARE = (0.2, 0.95)
 
 
+def is_thing(stamp: stamps.Stamp) -> bool:
+    if NOT_THINGS & set(Path(stamp.in_package).parts) or "cartoon" in stamp.in_package or not 0 < len(stamp.name.split()) <= WORDS:
+        return False
+    rgba = np.asarray(Image.open(stamp.path).convert("RGBA"))
+    opaque = rgba[..., 3] > 128
+    colours = len(np.unique(rgba[opaque][:, :3], axis=0))
+    least, most = OPAQUE_SHARE
+    return least < opaque.mean() < most and opaque.sum() >= LEAST_PIXELS and colours > COLOURS_PER_PIXEL * opaque.sum()
+
+
+@cache
 def nouns() -> list[stamps.Stamp]:
-    """Cut-outs of both halves, named by the last word of a short description. More of them pass as photographs than in `stamps.load`."""
-    shown, found = stamps.held_out(), []
-    for stamp in stamps.described():
-        if not 0 < len(stamp.name.split()) <= WORDS or stamp.in_package in shown:
-            continue
-        rgba = np.asarray(stamp.rgba())
-        if len(np.unique(rgba[rgba[..., 3] > 128][:, :3] >> 2, axis=0)) > COLOURS:
-            found.append(replace(stamp, name=stamp.name.split()[-1]))
-    return found
+    """Cut-outs of both halves and of the bundled recording, named by the last word of a short description. More pass than in `stamps.load`."""
+    return [replace(stamp, name=stamp.name.split()[-1]) for stamp in stamps.described() if is_thing(stamp)]
+
+
+def tested() -> list[stamps.Stamp]:
+    """Of these, what was not calibrated on."""
+    shown = stamps.held_out()
+    return [stamp for stamp in nouns() if not stamp.calibration or stamp.in_package in shown]
 
 
 def class_shares() -> Session:
@@ -53,17 +71,19 @@ def named(full: Encoders) -> list[str]:
     cuts = nouns()
     names = sorted({s.name for s in cuts})
     truth = np.array([names.index(s.name) for s in cuts])
+    written = lambda texts: anchors.minilm().encode(texts).numpy()
     pictures, session = [s.over(margin=0.0) for s in cuts], class_shares()
     shares = np.stack([session(image=image.tensor(image.center_crop(p, image.EMBED_SIZE)))["shares"].ravel() for p in pictures])
     scores = {
         "the published vectors": full.images(pictures) @ full.texts(names).T,
-        "plain names, uncentred": unit(shares @ anchors.class_texts()) @ anchors.minilm().encode(names).numpy().T,
+        "plain names, uncentred": unit(shares @ written(anchors.class_names())) @ written(names).T,
     }
-    tested = {"both halves": np.ones(len(cuts), bool), "test half": np.array([not s.calibration for s in cuts])}
+    kept = set(tested())
+    halves = {"all": np.ones(len(cuts), bool), "without the calibration half": np.array([s in kept for s in cuts])}
     rows = []
     for label, score in scores.items():
         r = ranks(score, truth)
-        rows += [f"| {label}, {half}, {kept.sum()} cut-outs | {len(names)} | {share(r[kept] == 0)} | {share(r[kept] < 5)} |" for half, kept in tested.items()]
+        rows += [f"| {label}, {half}, {taken.sum()} cut-outs | {len(names)} | {share(r[taken] == 0)} | {share(r[taken] < 5)} |" for half, taken in halves.items()]
     return rows
 
 
@@ -101,12 +121,32 @@ def chosen(e: Encoders, folder: Path, by: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(right), np.array(wrong)
 
 
+def composed(work: Path) -> dict[str, Path]:
+    """Scenes of three of the cut-outs above."""
+    folders = {"all cut-outs": work / "nouns", "without the calibration half": work / "nouns_tested"}
+    for folder, cuts in zip(folders.values(), (nouns(), tested()), strict=True):
+        scenes.write(scenes.scenes("test", SCENES, 5, 3, cuts), folder)
+    return folders
+
+
+def pointed(work: Path) -> list[str]:
+    """`evaluate_scenes`' table for these scenes: what perceptd finds by itself."""
+    rows = []
+    for label, folder in composed(work).items():
+        found, _ = evaluate_scenes.evaluate(folder, evaluate_scenes.Reference(REFERENCE), "text", evaluate_scenes.named(folder))
+        counts = (found.pointed, found.pointed_by_wrong, found.right_of_all, found.overlapped, found.overlapped_by_wrong)
+        rows.append(f"| {label} | {found.asked} | " + " | ".join(share(np.arange(found.asked) < n) for n in counts) + " |")
+    return rows
+
+
 def choices(e: Encoders, work: Path) -> list[str]:
-    """On the scenes that `evaluate_scenes.card` wrote."""
+    """On these scenes, and on those that `evaluate_scenes.card` wrote."""
     asked = (
-        ("text, any thing of the test half", "three", "text"),
-        ("text, any thing of the scenes below", "heard", "text"),
-        ("sound, the classes with a held-out sound", "heard", "audio"),
+        ("text, all cut-outs of the table above", "nouns", "text"),
+        ("text, without the calibration half", "nouns_tested", "text"),
+        ("text, any thing of the test half, by its full name", "three", "text"),
+        ("text, the classes with a held-out sound", "heard", "text"),
+        ("sound, the same classes", "heard", "audio"),
     )
     rows = []
     for label, folder, by in asked:

@@ -168,10 +168,10 @@ def scene(pictures: list[Image.Image], cuts: list[stamps.Stamp], count: int, rng
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), truth
 
 
-def scenes(split: str, n: int, seed: int = 0, count: int | None = None) -> Iterator[tuple[Image.Image, Truth]]:
-    """`n` scenes of one split; `count` things in each, or one to three. 0 gives backgrounds alone."""
+def scenes(split: str, n: int, seed: int = 0, count: int | None = None, cuts: list[stamps.Stamp] | None = None) -> Iterator[tuple[Image.Image, Truth]]:
+    """`n` scenes of one split; `count` things in each, or one to three. 0 gives backgrounds alone. `cuts`: others than the split's."""
     pictures = [Image.open(path).convert("RGB") for path, _ in landscapes(split)]
-    cuts = cut_outs(split)
+    cuts = cuts or cut_outs(split)
     made = index = 0
     while made < n:
         rng = np.random.default_rng([seed, SPLITS[split], index])
