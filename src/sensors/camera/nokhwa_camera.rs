@@ -80,20 +80,24 @@ fn read(index: u32, size: (u32, u32), rate_hz: f64, output: &SyncSender<Result<F
     }
 }
 
-/// The camera in the first layout that it offers at this size: "closest" of nokhwa is within one layout.
+/// The camera in the first layout in which it does this size and rate: "closest" of nokhwa is within one layout.
 fn open(index: u32, (width, height): (u32, u32), rate_hz: f64) -> Result<Camera, String> {
-    let (mut why, rate) = (None, rate_hz.ceil().max(1.0) as u32);
+    let (mut why, mut too_slow, rate) = (None, None, rate_hz.ceil().max(1.0) as u32);
     for layout in LAYOUTS {
         let wanted = RequestedFormatType::Closest(CameraFormat::new_from(width, height, layout, rate));
         match Camera::new(CameraIndex::Index(index), RequestedFormat::with_formats(wanted, &LAYOUTS)) {
             Ok(camera) if camera.resolution() == Resolution::new(width, height) => {
-                return with_rate(camera, layout, rate_hz);
+                // Raw layouts of many webcams are too slow, by USB's limits, and a compressed one is not.
+                match with_rate(camera, layout, rate_hz) {
+                    Ok(camera) => return Ok(camera),
+                    Err(slow) => too_slow = too_slow.or(Some(slow)),
+                }
             }
             Ok(camera) => why = Some(format!("no {width}x{height}; the closest is {}", camera.resolution())),
             Err(error) => why = why.or_else(|| Some(in_words(&error, index))),
         }
     }
-    Err(why.unwrap_or_default())
+    Err(too_slow.or(why).unwrap_or_default())
 }
 
 /// The camera, if it is as fast as asked.

@@ -79,13 +79,7 @@ impl VideoNode {
     pub(super) fn open(wanted: &Wanted<'_>) -> Result<Self, SensorError> {
         let lost = |error: std::io::Error| lost(wanted.device, &error);
         let node = Device::with_path(wanted.device).map_err(lost)?;
-        let code = choose_layout(&node, wanted)?;
-        let asked = Format::new(wanted.width_px, wanted.height_px, FourCC::new(&code));
-        let format = node.set_format(&asked).map_err(lost)?;
-        if (format.width, format.height, format.fourcc.repr) != (wanted.width_px, wanted.height_px, code) {
-            return Err(unsupported(wanted.device, wrong_size(&node, wanted, code)));
-        }
-        set_rate(&node, wanted, code)?;
+        let format = set_layout(&node, wanted)?;
         let mut stream = Stream::with_buffers(&node, Type::VideoCapture, BUFFERS).map_err(lost)?;
         let patience = first_frame_within(wanted.rate_hz);
         stream.set_timeout(patience);
@@ -163,17 +157,47 @@ fn captured_at(meta: &Metadata, arrived_at: MonoTime) -> MonoTime {
     MonoTime::from_nanos(meta.timestamp.sec.saturating_mul(NANOS_PER_SEC).saturating_add(meta.timestamp.usec * 1000))
 }
 
-fn choose_layout(node: &Device, wanted: &Wanted<'_>) -> Result<Code, SensorError> {
+/// Sets the first of the wanted layouts in which the camera does the size and the rate: many webcams are too slow in raw ones, by USB's limits.
+fn set_layout(node: &Device, wanted: &Wanted<'_>) -> Result<Format, SensorError> {
     let offered = offers::layouts(node);
     if offered.is_empty() {
         // UVC cameras have a second node, index1, for metadata; image processors have nodes of several planes.
         let why = "it is no plain capture device (a UVC camera's pictures come from its node index0; a CSI camera needs libcamera)";
         return Err(unsupported(wanted.device, why.to_owned()));
     }
-    wanted.layouts.iter().copied().find(|code| offered.contains(code)).ok_or_else(|| {
+    choose(wanted.layouts, &offered, |code| set_size_and_rate(node, wanted, code))
+        .map_err(|error| lost(wanted.device, &error))?
+        .map_err(|why| unsupported(wanted.device, why))
+}
+
+/// What `set` gives for the first wanted layout that it can set; or else why it can none.
+fn choose<T>(
+    wanted: &[Code],
+    offered: &[Code],
+    mut set: impl FnMut(Code) -> std::io::Result<Result<T, String>>,
+) -> std::io::Result<Result<T, String>> {
+    let mut whys = Vec::new();
+    for code in wanted.iter().copied().filter(|code| offered.contains(code)) {
+        match set(code)? {
+            Ok(set) => return Ok(Ok(set)),
+            Err(why) => whys.push(why),
+        }
+    }
+    if whys.is_empty() {
         let names = |codes: &[Code]| codes.iter().map(|code| offers::name(*code)).collect::<Vec<_>>().join(", ");
-        unsupported(wanted.device, format!("none of {}; it offers {}", names(wanted.layouts), names(&offered)))
-    })
+        whys.push(format!("none of {}; it offers {}", names(wanted), names(offered)));
+    }
+    Ok(Err(whys.join("; ")))
+}
+
+/// Sets one layout; or else why the camera cannot do what is wanted in it.
+fn set_size_and_rate(node: &Device, wanted: &Wanted<'_>, code: Code) -> std::io::Result<Result<Format, String>> {
+    let asked = Format::new(wanted.width_px, wanted.height_px, FourCC::new(&code));
+    let format = node.set_format(&asked)?;
+    if (format.width, format.height, format.fourcc.repr) != (wanted.width_px, wanted.height_px, code) {
+        return Ok(Err(wrong_size(node, wanted, code)));
+    }
+    Ok(set_rate(node, wanted, code).map(|()| format))
 }
 
 fn wrong_size(node: &Device, wanted: &Wanted<'_>, code: Code) -> String {
@@ -186,7 +210,7 @@ pub(super) fn is_fast_enough(rate_hz: f64, wanted_hz: f64) -> bool {
     rate_hz >= RATE_SHARE * wanted_hz
 }
 
-fn set_rate(node: &Device, wanted: &Wanted<'_>, code: Code) -> Result<(), SensorError> {
+fn set_rate(node: &Device, wanted: &Wanted<'_>, code: Code) -> Result<(), String> {
     let interval = Fraction::new(1000, (wanted.rate_hz * 1000.0).round().max(1.0) as u32);
     let Ok(set) = node.set_params(&Parameters::new(interval)) else {
         return Ok(()); // drivers without a rate setting (loopbacks) run as they are fed
@@ -197,7 +221,7 @@ fn set_rate(node: &Device, wanted: &Wanted<'_>, code: Code) -> Result<(), Sensor
     }
     let rates = offers::rates(node, code, wanted.width_px, wanted.height_px).join(", ");
     let (size, asked) = (format!("{}x{}", wanted.width_px, wanted.height_px), wanted.rate_hz);
-    Err(unsupported(wanted.device, format!("no {asked} frames a second at {size}; it offers {rates}")))
+    Err(format!("no {asked} frames a second at {size} in {}; it offers {rates}", offers::name(code)))
 }
 
 /// The frame's bytes without what the driver adds at the end of rows; none when the frame is shorter than its size says.
@@ -258,6 +282,22 @@ mod tests {
         assert_eq!(check(&padded[..6], b"NV12", 2), Some(padded[..6].to_vec()));
         assert_eq!(check(&padded[..3], b"GREY", 0), None);
         assert_eq!(check(&[], b"MJPG", 0), None);
+    }
+
+    #[test]
+    fn a_layout_that_is_too_slow_gives_way_to_the_next() {
+        let (yuyv, mjpg, nv12) = (*b"YUYV", *b"MJPG", *b"NV12");
+        let set = |code: Code| Ok(if code == mjpg { Ok(code) } else { Err(format!("{} is slow", offers::name(code))) });
+        let chosen = |wanted: &[Code], offered: &[Code]| choose(wanted, offered, set).unwrap();
+        assert_eq!(chosen(&[yuyv, mjpg], &[mjpg, yuyv]), Ok(mjpg));
+        assert_eq!(chosen(&[yuyv, nv12], &[nv12, yuyv]), Err("YUYV is slow; NV12 is slow".to_owned()));
+        assert_eq!(chosen(&[nv12], &[mjpg, yuyv]), Err("none of NV12; it offers MJPG, YUYV".to_owned()));
+        // What is gone is not asked for the next one.
+        let gone = choose(&[yuyv, mjpg], &[yuyv, mjpg], |code| {
+            assert_eq!(code, yuyv);
+            Err::<Result<Code, String>, _>(std::io::Error::from(ErrorKind::NotFound))
+        });
+        assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]
