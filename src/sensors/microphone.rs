@@ -131,12 +131,14 @@ impl Microphone {
         let (ring_end, ring) = sync_channel(RING_BLOCKS);
         let told = Arc::new(Told::default());
         let feed = Feed { ring: ring_end, told: Arc::clone(&told), channel: usize::from(settings.channel) };
-        let stream = build(&device, supported.sample_format(), config, &feed)
-            .and_then(|stream| stream.play().map(|()| stream))
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnsupportedConfig => unsupported(error.to_string()),
-                _ => lost(in_words(&error, &name)),
-            })?;
+        let start = |config| {
+            let stream = build(&device, supported.sample_format(), config, &feed)?;
+            stream.play().map(|()| stream)
+        };
+        let stream = started(config, start).map_err(|error| match error.kind() {
+            ErrorKind::UnsupportedConfig => unsupported(error.to_string()),
+            _ => lost(in_words(&error, &name)),
+        })?;
         let sample_rate_hz = config.sample_rate;
         let clock = SampleClock::new(sample_rate_hz);
         Ok(Self { id, device: name, ring, told, clock, sample_rate_hz, seq: 0, _stream: stream })
@@ -180,6 +182,20 @@ impl Drop for Microphone {
             tracing::warn!(sensor = %self.id, overruns, "sound was lost while the microphone was open");
         }
     }
+}
+
+/// What `start` gives, with the device's own period where it takes no other. ALSA's `default` of a sound card is such: what it shares among
+/// programs has one period, of 1024 samples, which it tells only once a rate is set.
+fn started<T>(
+    config: cpal::StreamConfig,
+    start: impl Fn(cpal::StreamConfig) -> Result<T, cpal::Error>,
+) -> Result<T, cpal::Error> {
+    start(config).or_else(|error| match (error.kind(), config.buffer_size) {
+        (ErrorKind::UnsupportedConfig, BufferSize::Fixed(_)) => {
+            start(cpal::StreamConfig { buffer_size: BufferSize::Default, ..config })
+        }
+        _ => Err(error),
+    })
 }
 
 /// Why a device cannot be opened now.
@@ -380,6 +396,21 @@ mod tests {
         for name in ["plughw:CARD=Webcam_1", "hw:CARD=1,DEV=0", "default", "tone"] {
             assert!(!is_absent(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_device_of_one_period_keeps_it() {
+        let config = cpal::StreamConfig { channels: 2, sample_rate: 48_000, buffer_size: BufferSize::Fixed(2400) };
+        let shared = |config: cpal::StreamConfig| match config.buffer_size {
+            BufferSize::Fixed(frames) if frames != 1024 => Err(cpal::Error::new(ErrorKind::UnsupportedConfig)),
+            _ => Ok(config),
+        };
+        let wanted = cpal::StreamConfig { buffer_size: BufferSize::Default, ..config };
+        assert_eq!(started(config, shared).unwrap(), wanted);
+        // Any other error is no matter of the period, and one of the format stays.
+        let kind = |kind| started(config, |_| Err::<(), _>(cpal::Error::new(kind))).unwrap_err().kind();
+        assert_eq!(kind(ErrorKind::DeviceBusy), ErrorKind::DeviceBusy);
+        assert_eq!(kind(ErrorKind::UnsupportedConfig), ErrorKind::UnsupportedConfig);
     }
 
     #[test]
