@@ -13,14 +13,14 @@ from harness.waiting import Failed, free_port, wait_for
 
 
 class Machine:
-    """One guest. `keeps_disk`: it writes to `folder/disk.ext4`, which outlives it, instead of to nowhere.
+    """One guest. `keeps_disk`: it writes to `folder/disk.ext4`, which outlives it, instead of to nowhere. `parts`: what else is built in.
 
     Two serial ports, whose devices the host plays through sockets in `folder`: `ttyS1` is the socket `uart`; the socket `imu` is a USB
     serial adapter with that serial number, once it is plugged in.
     """
 
-    def __init__(self, image, share, folder, keeps_disk=False):
-        self.image, self.share, self.folder = image, share, folder
+    def __init__(self, image, share, folder, keeps_disk=False, parts=None):
+        self.image, self.share, self.folder, self.parts = image, share, folder, parts
         self.mqtt_port = free_port()
         self.console = os.path.join(folder, "console.log")
         # What nobody sees again need not be brought to the host's disk.
@@ -52,13 +52,15 @@ class Machine:
             *("-device", "qemu-xhci", "-chardev", sockets["imu"]),
             *("-device", "virtio-serial-pci", "-chardev", sockets["agent"], "-device", "virtserialport,chardev=agent,name=perceptd.agent"),
             *("-qmp", f"unix:{self.socket('qmp')},server=on,wait=off"),
+            *(self.parts.arguments(self) if self.parts else ()),
         ]
 
     def start(self, secs=300):
         """Boots, until the guest answers. Gives the seconds that it took."""
         began = time.monotonic()
+        environment = os.environ | (self.parts.begin(self) if self.parts else {})
         log = open(os.path.join(self.folder, "qemu.log"), "ab")
-        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         log.close()
         self.monitor = self.connect("qmp")
         self.monitor_lines = self.monitor.makefile("rb")
@@ -141,10 +143,12 @@ class Machine:
             if end is not None:
                 end.close()
         self.agent = self.monitor = None
+        if self.parts:
+            self.parts.end()
 
     def forget(self):
         """Removes its sockets and its disk."""
-        for name in ("qmp", "agent", "uart", "imu", "disk.ext4"):
+        for name in ("qmp", "agent", "uart", "imu", "webcam", "disk.ext4"):
             if os.path.exists(self.socket(name)):
                 os.remove(self.socket(name))
 

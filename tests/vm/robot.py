@@ -160,7 +160,7 @@ def show_failure(robot):
             for sensor in said["body"].get("sensors", []):
                 print("last health:", json.dumps(sensor), file=sys.stderr)
     if robot.machine.agent is not None:
-        journals = "journalctl --unit=perceptd --no-pager --lines=60; journalctl --dmesg --no-pager --lines=30"
+        journals = "journalctl --unit=perceptd --unit=laptop --no-pager --lines=60; journalctl --dmesg --no-pager --lines=30"
         try:
             print(robot.machine.ask(journals, 60)[1], file=sys.stderr)
         except Failed as why:
@@ -172,8 +172,11 @@ def show_failure(robot):
             print("".join(lines.readlines()[-30:]), file=sys.stderr)
 
 
-def tell(description, story, config, sensors, keeps_disk=False):
-    """Runs `story(robot)` on a new machine with this config, which has these sensors; prints the summary as the last line and ends the process."""
+def tell(description, story, config, sensors, keeps_disk=False, parts=None):
+    """Runs `story(robot)` on a new machine with this config, which has these sensors; prints the summary as the last line and ends the process.
+
+    `parts` are the machine's own, beside what every machine has.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--image", required=True, help="folder made by tests/vm/image")
     parser.add_argument("--binary", required=True, help="perceptd, built for the guest's Debian 12")
@@ -185,7 +188,7 @@ def tell(description, story, config, sensors, keeps_disk=False):
     shutil.rmtree(args.work, ignore_errors=True)
     os.makedirs(args.work)
     share(os.path.join(args.work, "share"), args.binary, config)
-    robot = Robot(Machine(args.image, os.path.join(args.work, "share"), args.work, keeps_disk), sensors)
+    robot = Robot(Machine(args.image, os.path.join(args.work, "share"), args.work, keeps_disk, parts), sensors)
     summary = robot.summary
     try:
         robot.boots()
