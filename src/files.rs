@@ -1,4 +1,5 @@
-//! Reading of whole files, up to a size: whatever lies where a picture or a config is looked for must not fill the memory.
+//! Reading of whole files, up to a size: whatever lies where a picture or a config is looked for must not fill the memory. And making of new
+//! ones, which never take the place of another.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
@@ -34,6 +35,30 @@ pub fn read_text_at_most(path: &Path, most_bytes: u64) -> Result<String> {
         .map_err(|why| Error::new(ErrorKind::InvalidData, why.utf8_error()))
 }
 
+/// Makes a file that must not be there: nothing is written over, not by another name or link either.
+///
+/// # Errors
+/// When it is there or cannot be made.
+pub fn create_new(path: &Path) -> Result<File> {
+    File::create_new(path).map_err(|why| match why.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::AlreadyExists, "it is there already: name another file, or remove it first")
+        }
+        _ => why,
+    })
+}
+
+/// As [`create_new`], but what is no file, such as a pipe or `/dev/null`, is written to.
+///
+/// # Errors
+/// As [`create_new`].
+pub fn create_new_or_open_pipe(path: &Path) -> Result<File> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => File::options().write(true).open(path),
+        _ => create_new(path),
+    }
+}
+
 fn in_words(bytes: u64) -> String {
     if bytes < MIB { format!("{bytes} bytes") } else { format!("{} MiB", bytes.div_ceil(MIB)) }
 }
@@ -51,6 +76,25 @@ mod tests {
         assert_eq!(error.to_string(), "it has 5 bytes; at most 4 bytes are read");
         std::fs::write(file.path(), [0xff]).unwrap();
         assert_eq!(read_text_at_most(file.path(), 5).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn no_file_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, hard, nowhere] = ["file", "link", "hard", "nowhere"].map(|name| folder.path().join(name));
+        create_new(&file).unwrap();
+        std::fs::write(&file, "dear").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("absent"), &nowhere).unwrap();
+        std::fs::hard_link(&file, &hard).unwrap();
+        for there in [&file, &link, &hard, &nowhere] {
+            for made in [create_new(there), create_new_or_open_pipe(there)] {
+                let told = made.unwrap_err().to_string();
+                assert_eq!(told, "it is there already: name another file, or remove it first", "{}", there.display());
+            }
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear");
+        assert!(create_new_or_open_pipe(Path::new("/dev/null")).is_ok());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Every pipe blocks and time is the recording's, so that the same recording, pack and prompts give the same bytes at any speed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::{Named, StopSignals, pipes, spawn};
 use crate::config::{Settings, SourceSettings};
 use crate::encoders::SpaceId;
 use crate::events::{Event, Phase};
+use crate::files::create_new_or_open_pipe;
 use crate::modality::SensorId;
 use crate::pipe::{Received, Sender};
 use crate::publish::{Said, Transcript};
@@ -32,7 +32,7 @@ use crate::time::{MonoTime, NANOS_PER_SEC};
 pub enum Output {
     /// JSON lines, as a subscriber would hear them.
     Lines {
-        /// The file, made (or emptied) when the replay begins; stdout without one.
+        /// The file, made when the replay begins; it must not be there, or be a pipe. Stdout without one.
         to: Option<PathBuf>,
         /// Leaves out vectors.
         events_only: bool,
@@ -209,7 +209,7 @@ impl Sink {
 
 fn lines(to: Option<PathBuf>) -> anyhow::Result<Box<dyn Write>> {
     let Some(path) = to else { return Ok(Box::new(BufWriter::new(Stdout::of_this_process()))) };
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = create_new_or_open_pipe(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Box::new(BufWriter::new(file)))
 }
 

@@ -12,6 +12,7 @@ use super::convert::to_wire;
 use super::wire::{FOUND_DESCRIPTORS, foxglove};
 use super::writer::{cannot_write, end, mcap_writer};
 use super::{Recording, RecordingError};
+use crate::files::create_new;
 use crate::geometry::PixelBox;
 use crate::modality::SensorId;
 use crate::time::{MonoTime, Timeline};
@@ -48,18 +49,14 @@ pub struct AnnotatedWriter {
 }
 
 impl AnnotatedWriter {
-    /// Creates (or empties) the file and copies everything of `recording` that is whole, whether of a sensor or not, but what an earlier
-    /// replay added.
+    /// Creates the file, which must not be there, and copies everything of `recording` that is whole, whether of a sensor or not, but what
+    /// an earlier replay added.
     ///
     /// # Errors
-    /// When the file cannot be written or is the recording itself.
+    /// When the file is there, as the recording itself is, or cannot be written.
     pub fn copy_of(recording: &Recording, path: &Path) -> Result<Self, RecordingError> {
         let told = |why| cannot_write(path, why);
-        if path.canonicalize().is_ok_and(|path| recording.path().canonicalize().is_ok_and(|input| input == path)) {
-            let why = "it is the recording that is replayed: name another file".to_owned();
-            return Err(RecordingError::Write { path: path.to_owned(), why });
-        }
-        let mut mcap = mcap_writer(File::create(path).map_err(|why| cannot_write(path, why))?).map_err(told)?;
+        let mut mcap = mcap_writer(create_new(path).map_err(|why| cannot_write(path, why))?).map_err(told)?;
         for (name, metadata) in recording.metadata() {
             mcap.write_metadata(&Metadata { name: name.clone(), metadata: metadata.clone() }).map_err(told)?;
         }

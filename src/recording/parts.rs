@@ -43,7 +43,7 @@ pub struct Made {
     pub samples: Vec<(SensorId, usize)>,
 }
 
-/// Makes `out` from the parts in `dir`, with sensors `camera`, `mic`, `thermal`, `depth` and `imu`.
+/// Makes `out`, which must not be there, from the parts in `dir`, with sensors `camera`, `mic`, `thermal`, `depth` and `imu`.
 ///
 /// # Errors
 /// When no part is there, a part cannot be read, or `out` cannot be written.
@@ -59,7 +59,7 @@ pub fn make(dir: &Path, out: &Path) -> Result<Made, RecordingError> {
         return Err(part_error(dir, "it holds none of camera/, mic.wav, thermal/, depth/, imu.csv"));
     }
     let timeline = Timeline { boot_id: "parts".into(), unix_nanos_at_zero: UNIX_NANOS_AT_ZERO };
-    let mut writer = RecordingWriter::create(out, &timeline)?;
+    let mut writer = RecordingWriter::create_new(out, &timeline)?;
     let mut made = Made { samples: Vec::new() };
     let mut all = Vec::new();
     for (modality, samples) in parts {

@@ -154,10 +154,6 @@ impl Recording {
         &self.digest
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// How many messages of sensors it holds.
     #[must_use]
     pub const fn len(&self) -> u64 {

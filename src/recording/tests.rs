@@ -211,8 +211,14 @@ fn a_copy_with_findings_replays_as_the_input_and_holds_them_once() {
         assert_eq!(recording.timeline().unix_nanos_at_zero, timeline().unix_nanos_at_zero);
     }
     assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
-    let refused = AnnotatedWriter::copy_of(&Recording::open(&first).unwrap(), &first).err().unwrap();
-    assert!(refused.to_string().contains("name another file"), "{refused}");
+    // Neither the recording itself, by whatever name, nor another file is written over.
+    let (link, before) = (dir.path().join("link.mcap"), std::fs::read(&first).unwrap());
+    std::fs::hard_link(&first, &link).unwrap();
+    for there in [&first, &link, &path] {
+        let refused = AnnotatedWriter::copy_of(&Recording::open(&first).unwrap(), there).err().unwrap();
+        assert!(refused.to_string().contains("name another file"), "{refused}");
+    }
+    assert_eq!(std::fs::read(&first).unwrap(), before);
 }
 
 #[test]
@@ -318,6 +324,8 @@ fn parts_become_a_recording_of_the_same_bytes_every_time() {
         .collect();
     let wanted = [("camera", 0, 30), ("imu", 0, 95), ("imu", 100, 195), ("camera", 200, 230), ("imu", 200, 245)];
     assert_eq!(told, wanted.map(|(name, captured, arrived)| (name.to_owned(), captured, arrived)));
+    let refused = parts::make(dir.path(), &two).unwrap_err().to_string();
+    assert!(refused.contains("it is there already") && std::fs::read(&two).is_ok_and(|kept| !kept.is_empty()));
     let empty = folder();
     assert!(parts::make(empty.path(), &one).unwrap_err().to_string().contains("none of camera/"));
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::RecordingError;
 use super::convert::encode;
 use super::wire::{DESCRIPTORS, Schema};
+use crate::files::create_new;
 use crate::modality::{Modality, SensorId};
 use crate::sensors::Sample;
 use crate::time::{MonoTime, Timeline};
@@ -52,7 +53,7 @@ impl RecordingWriter {
     /// # Errors
     /// When it is there or cannot be written.
     pub fn create_new(path: &Path, timeline: &Timeline) -> Result<Self, RecordingError> {
-        Self::begin(path, File::create_new(path), timeline)
+        Self::begin(path, create_new(path), timeline)
     }
 
     fn begin(path: &Path, file: io::Result<File>, timeline: &Timeline) -> Result<Self, RecordingError> {
