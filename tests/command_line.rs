@@ -144,6 +144,58 @@ fn a_text_of_each_line_of_a_file_is_embedded_and_unknown_words_are_refused() {
 }
 
 #[test]
+fn a_name_that_is_no_utf8_is_told_with_a_mark_and_keeps_nobody_up() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"n\xff.png"));
+    std::fs::copy("tests/golden/wide.png", &odd).unwrap();
+    let files = [Path::new("tests/golden/tall.png"), &odd, Path::new("tests/golden/wide.png")];
+    let (embed, detect) = (["embed", "--modality", "image"], ["detect", "--prompt", "text:a dog"]);
+    for begin in [&embed[..], &detect[..]] {
+        let output = command(&[begin, &TINY[..], &["--"]].concat()).args(files).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let lines = std::str::from_utf8(&output.stdout).unwrap().lines();
+        let mut names: Vec<String> = lines
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["file"].as_str().unwrap().to_owned())
+            .collect();
+        names.dedup();
+        assert_eq!(names, files.map(|file| file.to_string_lossy().into_owned()));
+        assert!(names[1].ends_with("n\u{fffd}.png"), "{names:?}");
+    }
+}
+
+#[test]
+fn a_file_of_texts_is_read_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        format!("@{}", folder.path().join(name).display())
+    };
+    let marked = at("marked.txt", b"\xef\xbb\xbfa dog\r\na cat\r\n");
+    let latin = at("latin.txt", b"a dog\n\na caf\xe9\na cat\n");
+    let (empty, blank) = (at("empty.txt", b""), at("blank.txt", b" \n\r\n"));
+    let output = perceptd(&[&["embed", "--modality", "text"], &TINY[..], &[&marked, &latin, &empty, &blank]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let texts: Vec<String> = embedded(&output, "text").into_iter().map(|(text, _)| text).collect();
+    assert_eq!(texts, ["a dog", "a cat", "a dog", "a cat"]);
+    let told = told(&output);
+    let told: Vec<&str> = told.lines().collect();
+    assert!(told.len() == 3 && told[0].starts_with(&format!("{latin}: line 3: it is no UTF-8")), "{told:?}");
+    assert_eq!(told[1..], [&empty, &blank].map(|file| format!("{file}: it holds no text: write one in each line")));
+}
+
+#[test]
+fn a_thermal_picture_of_zeros_is_taken_with_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = folder.path().join("zeros.png");
+    image::ImageBuffer::<image::Luma<u16>, _>::from_raw(32, 24, vec![0; 32 * 24]).unwrap().save(&zeros).unwrap();
+    let output = perceptd(&[&["embed", "--modality", "thermal"], &TINY[..], &[zeros.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    let wanted = format!("{}: all of its numbers are 0: it holds no hundredths of a kelvin\n", zeros.display());
+    assert_eq!((told(&output), embedded(&output, "thermal").len()), (wanted, 1));
+}
+
+#[test]
 fn a_picture_without_temperatures_or_distances_is_taken_with_a_word() {
     for (modality, unit) in [("thermal", "hundredths of a kelvin"), ("depth", "millimetres")] {
         let files = ["tests/golden/wide.png", "tests/golden/depth_millimetres.png", "tests/golden/tall.png"];

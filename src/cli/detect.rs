@@ -1,5 +1,6 @@
 //! `perceptd detect`: looks for prompts in picture files and writes what it found as JSON lines.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,8 @@ pub(super) struct DetectArguments {
 /// One candidate.
 #[derive(Serialize)]
 struct Line<'a> {
-    file: &'a Path,
+    /// Where the name is no UTF-8, with marks in the place of what cannot be written.
+    file: Cow<'a, str>,
     prompt: &'a str,
     space: &'a str,
     /// Pixels of the picture as viewers show it: left, top, right, bottom.
@@ -104,7 +106,7 @@ fn write_lines(output: &mut impl Write, file: &Path, prompt: &str, space: &str, 
     for candidate in &found.candidates {
         let place = candidate.box_in_image;
         let line = Line {
-            file,
+            file: file.to_string_lossy(),
             prompt,
             space,
             box_in_image: [place.x0, place.y0, place.x1, place.y1].map(|edge| (edge * 10.0).round() / 10.0),

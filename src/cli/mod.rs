@@ -16,6 +16,7 @@ mod replay;
 mod run;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,7 +89,7 @@ enum Command {
         /// depth one of millimetres, 0 where there is no reading; of imu CSV, t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps. For
         /// text the words themselves, or @FILE for a text in each line of a file.
         #[arg(required = true)]
-        files: Vec<String>,
+        files: Vec<OsString>,
     },
     /// Embed what prompts are made of for a running daemon, which asks on standard input and hears on standard output.
     #[command(hide = true)]

@@ -31,6 +31,22 @@ pub struct ReadPlane {
     pub is_measured: bool,
 }
 
+impl ReadPlane {
+    /// What may be wrong with it, in words for whoever gave the file; `unit` is what its numbers should be, such as millimetres.
+    #[must_use]
+    pub fn doubt(&self, unit: &str) -> Option<String> {
+        if !self.is_measured {
+            return Some(format!(
+                "it is no 16-bit grey PNG, which would hold {unit}: its brightness is taken in their place"
+            ));
+        }
+        // Frames of depth hold no such value.
+        let is_absolute_zero = |celsius: &f32| f64::from(*celsius) < CELSIUS_AT_ZERO + KELVIN_PER_STEP / 2.0;
+        let is_blank = self.plane.values.iter().all(is_absolute_zero);
+        is_blank.then(|| format!("all of its numbers are 0: it holds no {unit}"))
+    }
+}
+
 impl Plane {
     /// Reads a thermal frame. A 16-bit grey PNG holds hundredths of a kelvin and becomes °C; any other picture (8-bit, colour)
     /// is taken as relative intensity, its luma from 0 to 255.
