@@ -20,6 +20,8 @@ pub enum DropReason {
     NotFinite,
     /// A sample that arrived after its window had been closed.
     Late,
+    /// A sample whose stamp lies well after its arrival.
+    Early,
     /// A window with too little of its sensor's data in it.
     TooIncomplete,
     /// An embedding replaced by a newer one before the broker took it.
@@ -30,12 +32,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SensorPipeFull,
         Self::WindowReplaced,
         Self::Undecodable,
         Self::NotFinite,
         Self::Late,
+        Self::Early,
         Self::TooIncomplete,
         Self::EmbeddingReplaced,
         Self::OutboxFull,
@@ -50,6 +53,7 @@ impl DropReason {
             Self::Undecodable => "undecodable",
             Self::NotFinite => "not_finite",
             Self::Late => "late",
+            Self::Early => "early",
             Self::TooIncomplete => "too_incomplete",
             Self::EmbeddingReplaced => "embedding_replaced",
             Self::OutboxFull => "outbox_full",

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut errors = io::stderr().lock();
     // Nothing is left to tell when stderr is gone.
     drop(tell(&arguments.file, &replayed, &mut errors));
-    Ok(super::exit(replayed.damage.is_none() && fruitless(&replayed).next().is_none()))
+    Ok(super::exit(replayed.damage.is_none() && !is_barren(&replayed) && fruitless(&replayed).next().is_none()))
 }
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
@@ -153,29 +153,43 @@ fn tell(file: &Path, replayed: &Replayed, to: &mut impl Write) -> io::Result<()>
     for (sensor, tally) in fruitless(replayed) {
         writeln!(to, "perceptd: nothing came of {sensor} ({})", tally.topic)?;
     }
+    if is_barren(replayed) && fruitless(replayed).next().is_none() {
+        writeln!(to, "perceptd: nothing came of it: no sensor gave enough for a window")?;
+    }
     match &replayed.damage {
         Some(damage) => writeln!(to, "perceptd: {damage}"),
         None => Ok(()),
     }
 }
 
-/// Topics that were named and gave nothing: whoever named them is wrong about them. What was stopped may not have come to them.
+/// Topics that were named and gave nothing: whoever named them is wrong about them. And sensors of perceptd's own recordings all of whose
+/// samples are useless; one that gave none, or too few for a window, is no fault there. What was stopped may not have come to them.
 fn fruitless(replayed: &Replayed) -> impl Iterator<Item = (&SensorId, &Tally)> {
-    let is_lost = |sensor: &SensorId| {
-        let reading = replayed.sensors.iter().find(|(id, _)| id == sensor);
-        reading.is_some_and(|(_, reading)| reading.embeddings == 0 && is_unusable(reading))
+    let of = |sensor: &SensorId| replayed.sensors.iter().find(|(id, _)| id == sensor).map(|(_, reading)| reading);
+    let is_fruitless = move |sensor: &SensorId, tally: &Tally| match of(sensor) {
+        Some(reading) if reading.embeddings > 0 => false,
+        reading => tally.is_mapped || tally.unreadable > 0 || reading.is_some_and(is_useless),
     };
-    let named = replayed.tallies.iter().filter(|(_, tally)| tally.is_mapped && !replayed.is_stopped);
-    named.filter(move |(sensor, tally)| tally.given == 0 || is_lost(sensor))
+    replayed.tallies.iter().filter(move |(sensor, tally)| !replayed.is_stopped && is_fruitless(sensor, tally))
 }
 
-/// Whether samples were dropped for what they are, and not because the machine was busy.
-fn is_unusable(reading: &SensorReading) -> bool {
-    reading.drops.contains_key(&DropReason::Late) || reading.drops.contains_key(&DropReason::Undecodable)
+/// Whether a whole recording gave not one vector.
+fn is_barren(replayed: &Replayed) -> bool {
+    !replayed.is_stopped
+        && replayed.damage.is_none()
+        && replayed.sensors.iter().all(|(_, reading)| reading.embeddings == 0)
 }
 
+/// Whether samples were dropped for what they are.
+fn is_useless(reading: &SensorReading) -> bool {
+    let what = [DropReason::Late, DropReason::Early, DropReason::Undecodable, DropReason::NotFinite];
+    what.iter().any(|reason| reading.drops.contains_key(reason))
+}
+
+/// What to do when all came too late or from the future.
 fn hint(reading: &SensorReading) -> &'static str {
-    if reading.windows == 0 && is_unusable(reading) {
+    let has = |reason| reading.drops.contains_key(&reason);
+    if reading.windows == 0 && (has(DropReason::Late) || has(DropReason::Early)) {
         "; nothing came in time: if its clock is not the recorder's, say `stamp = \"arrival\"` in [replay.topics]"
     } else {
         ""
@@ -192,29 +206,78 @@ mod tests {
         Tally { topic, modality: Modality::Depth, is_mapped, given, unreadable: 60 - given, first_fault: None }
     }
 
-    #[test]
-    fn named_topics_that_give_nothing_are_told() {
-        let [none, some, own, late] = ["none", "some", "own", "late"].map(|name| SensorId::new(name).unwrap());
+    fn id(name: &str) -> SensorId {
+        SensorId::new(name).unwrap()
+    }
+
+    /// A sensor that lost one sample for this reason, and embedded so many windows.
+    fn sensor(name: &str, reason: DropReason, embeddings: u64) -> (SensorId, SensorReading) {
         let counters = SensorCounters::default();
-        counters.count_drop(DropReason::Late);
-        let unreadable = Tally { first_fault: Some("it is no depth".to_owned()), ..tally(true, 0) };
-        let mut replayed = Replayed {
-            secs: 6.0,
-            events: 0,
-            sensors: vec![(late.clone(), counters.read())],
-            is_stopped: false,
-            damage: None,
-            tallies: [(none, unreadable), (some, tally(true, 1)), (own, tally(false, 0)), (late, tally(true, 60))]
-                .into(),
-        };
+        counters.count_drop(reason);
+        (0..embeddings).for_each(|_| counters.count_embedding(1));
+        (id(name), counters.read())
+    }
+
+    fn replayed(sensors: Vec<(SensorId, SensorReading)>, tallies: Vec<(&str, Tally)>) -> Replayed {
+        let tallies = tallies.into_iter().map(|(name, tally)| (id(name), tally)).collect();
+        Replayed { secs: 6.0, events: 0, sensors, is_stopped: false, damage: None, tallies }
+    }
+
+    fn said(replayed: &Replayed) -> String {
         let mut said = Vec::new();
-        tell(Path::new("bag.mcap"), &replayed, &mut said).unwrap();
-        let said = String::from_utf8(said).unwrap();
+        tell(Path::new("bag.mcap"), replayed, &mut said).unwrap();
+        String::from_utf8(said).unwrap()
+    }
+
+    #[test]
+    fn topics_and_sensors_that_give_nothing_are_told() {
+        let unreadable = Tally { first_fault: Some("it is no depth".to_owned()), ..tally(true, 0) };
+        let sensors = vec![
+            sensor("late", DropReason::Late, 0),
+            sensor("blank", DropReason::NotFinite, 0),
+            sensor("slow", DropReason::TooIncomplete, 0),
+            sensor("some", DropReason::NotFinite, 1),
+            sensor("own-blank", DropReason::NotFinite, 0),
+            sensor("own-slow", DropReason::TooIncomplete, 0),
+        ];
+        let tallies = vec![
+            ("none", unreadable),
+            ("late", tally(true, 60)),
+            ("blank", tally(true, 60)),
+            ("slow", tally(true, 60)),
+            ("some", tally(true, 60)),
+            ("own-blank", tally(false, 60)),
+            ("own-slow", tally(false, 60)),
+            ("own-unheard", Tally { unreadable: 0, ..tally(false, 0) }),
+        ];
+        let mut replayed = replayed(sensors, tallies);
         let told = "none: 60 of 60 messages of /camera could not be read as depth: it is no depth\n\
-                    perceptd: nothing came of late (/camera)\nperceptd: nothing came of none (/camera)\n";
+                    perceptd: nothing came of blank (/camera)\nperceptd: nothing came of late (/camera)\n\
+                    perceptd: nothing came of none (/camera)\nperceptd: nothing came of own-blank (/camera)\n\
+                    perceptd: nothing came of slow (/camera)\n";
+        let said = said(&replayed);
         assert!(said.ends_with(told), "{said}");
         replayed.is_stopped = true;
         assert_eq!(fruitless(&replayed).count(), 0);
+    }
+
+    #[test]
+    fn a_recording_that_gives_nothing_at_all_is_told() {
+        let short = replayed(vec![sensor("imu", DropReason::TooIncomplete, 0)], vec![("imu", tally(false, 60))]);
+        let some = replayed(vec![sensor("imu", DropReason::TooIncomplete, 1)], vec![("imu", tally(false, 60))]);
+        for (replayed, nothing) in [(&short, true), (&replayed(Vec::new(), Vec::new()), true), (&some, false)] {
+            let said = said(replayed);
+            assert_eq!(said.contains("perceptd: nothing came of it: no sensor gave enough"), nothing, "{said}");
+            assert_eq!(is_barren(replayed), nothing);
+        }
+        assert!(!is_barren(&Replayed { is_stopped: true, ..short }));
+    }
+
+    #[test]
+    fn another_clock_is_blamed_for_what_comes_at_the_wrong_time_alone() {
+        let blames = |reason| hint(&sensor("mic", reason, 0).1).contains("its clock is not the recorder's");
+        assert!(blames(DropReason::Late) && blames(DropReason::Early));
+        assert!(!blames(DropReason::Undecodable) && !blames(DropReason::NotFinite));
     }
 
     #[test]

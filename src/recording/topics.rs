@@ -149,7 +149,14 @@ pub(super) struct Mapped {
 pub(super) fn map(index: &Index, own_zero: Option<i64>, topics: &[TopicSettings]) -> Result<Mapped, String> {
     let mut channels = BTreeMap::new();
     if own_zero.is_some() {
-        channels.extend(index.channels.iter().filter_map(|(id, channel)| Some((*id, own(channel)?))));
+        let own = |(id, channel): (&u16, &Channel)| match own(channel) {
+            Ok(sensor) => Some((*id, sensor?)),
+            Err(why) => {
+                tracing::warn!(topic = channel.topic, why, "a sensor of the recording is passed over");
+                None
+            }
+        };
+        channels.extend(index.channels.iter().filter_map(own));
     } else if topics.is_empty() {
         return Err(format!("perceptd did not record it: say which topics are sensors; {}", offer(index)));
     }
@@ -200,12 +207,15 @@ pub(super) fn own_timeline(index: &Index) -> Result<Option<i64>, String> {
     unix.map(Some).ok_or_else(|| "its wall clock is missing".to_owned())
 }
 
-fn own(channel: &Channel) -> Option<SensorChannel> {
-    let sensor = channel.metadata.get(SENSOR_KEY).and_then(|name| SensorId::new(name).ok())?;
-    let modality = channel.metadata.get(MODALITY_KEY).and_then(|name| name.parse().ok())?;
-    let (name, _, _) = channel.schema.as_ref()?;
-    let kind = Kind::Own(Schema::of_name(name)?);
-    Some(SensorChannel { sensor, modality, topic: channel.topic.clone(), kind })
+/// A sensor that perceptd recorded; none when the channel does not say that it is one.
+fn own(channel: &Channel) -> Result<Option<SensorChannel>, String> {
+    let Some(name) = channel.metadata.get(SENSOR_KEY) else { return Ok(None) };
+    let sensor = SensorId::new(name).map_err(|why| why.to_string())?;
+    let sense = channel.metadata.get(MODALITY_KEY).ok_or("it does not say its sense")?;
+    let modality = sense.parse::<Modality>().map_err(|why| why.to_string())?;
+    let schema = Schema::of_name(schema_name(channel))
+        .ok_or_else(|| format!("its messages are {}, which perceptd does not write", schema_name(channel)))?;
+    Ok(Some(SensorChannel { sensor, modality, topic: channel.topic.clone(), kind: Kind::Own(schema) }))
 }
 
 fn foreign(channel: &Channel, topic: &TopicSettings) -> Result<SensorChannel, String> {

@@ -364,7 +364,7 @@ fn what_is_not_a_number_is_dropped_and_the_rest_goes_on() {
     let foreign = motion(&[0.0]);
     assert_eq!(sound_windower.push(&foreign), [Cut::Dropped(DropReason::Undecodable)]);
     let future = sound(50.0, 0.1, 16_000, vec![0.0; 10]);
-    assert_eq!(sound_windower.push(&future), [Cut::Dropped(DropReason::Undecodable)]);
+    assert_eq!(sound_windower.push(&future), [Cut::Dropped(DropReason::Early)]);
 }
 
 #[test]

@@ -186,8 +186,10 @@ impl Windower {
                 SampleData::Imu(readings) => readings.iter().all(|r| r.captured_at <= latest),
                 _ => true,
             };
-        if !fits || !stamps_possible || !is_well_formed(&sample.data) {
+        if !fits || !is_well_formed(&sample.data) {
             Some(DropReason::Undecodable)
+        } else if !stamps_possible {
+            Some(DropReason::Early)
         } else if !is_finite(&sample.data) {
             Some(DropReason::NotFinite)
         } else {
