@@ -1,12 +1,13 @@
 //! Sounds, and decoding of WAV, Ogg Vorbis, MP3 and FLAC files.
 
 use std::fs::File;
-use std::io::{Cursor, ErrorKind};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::well_known::{FORMAT_ID_MP3, FORMAT_ID_OGG};
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
@@ -14,7 +15,7 @@ use symphonia::core::meta::MetadataOptions;
 use super::MediaError;
 
 const WHAT: &str = "sound";
-const KNOWN: &str = "no WAV, Ogg Vorbis, MP3 or FLAC";
+const KNOWN: &str = "no WAV, Ogg Vorbis, MP3 or FLAC: convert it, for example with `ffmpeg -i THE_SOUND new.wav`";
 const CODING: &str = "its coding is not read, such as Opus, AAC or ADPCM; PCM, Vorbis, MP3 and FLAC are: convert it, for example with \
                       `ffmpeg -i THE_SOUND new.wav`";
 /// An hour at 48 kHz: prompts and test files are far shorter, and a damaged header must not fill the memory.
@@ -43,11 +44,11 @@ impl Sound {
         self.samples.len() as f64 / f64::from(self.sample_rate_hz)
     }
 
-    /// Reads and decodes a sound file, piece by piece. What a damaged end leaves readable is kept. Several channels become their mean, as in
-    /// the recipe of the reference pack: many a sound is panned to one side.
+    /// Reads and decodes a sound file, piece by piece. A damaged place is passed over. Several channels become their mean, as in the recipe of the
+    /// reference pack: many a sound is panned to one side.
     ///
     /// # Errors
-    /// When it cannot be read, is no sound, holds no sample, or a sample that is not finite.
+    /// When it cannot be read, is no sound, ends before its header says it does, holds no sample, or a sample that is not finite.
     pub fn open(path: &Path) -> Result<Self, MediaError> {
         Self::of_file(path, Channels::Mean)
     }
@@ -83,7 +84,10 @@ impl Sound {
         Self::of_source(Box::new(file), channels)
     }
 
-    fn of_source(source: Box<dyn MediaSource>, channels: Channels) -> Result<Self, MediaError> {
+    fn of_source(mut source: Box<dyn MediaSource>, channels: Channels) -> Result<Self, MediaError> {
+        if source.is_seekable() && is_cut_page(&mut source).map_err(MediaError::Read)? {
+            return Err(MediaError::malformed(WHAT, "it ends in the middle of a page of Ogg: copy it anew"));
+        }
         let stream = MediaSourceStream::new(source, Default::default());
         let (format_options, metadata_options) = (FormatOptions::default(), MetadataOptions::default());
         let mut format = symphonia::default::get_probe()
@@ -91,13 +95,16 @@ impl Sound {
             .map_err(|why| match why {
                 // Nothing knew it.
                 Error::Unsupported(what) if what.starts_with("core (probe)") => MediaError::malformed(WHAT, KNOWN),
-                Error::DecodeError(what) => MediaError::malformed(WHAT, format!("{KNOWN} ({what})")),
+                Error::DecodeError(what) => MediaError::malformed(WHAT, format!("{what}; it is {KNOWN}")),
                 other => refused(other),
             })?;
-        let (track, mut decoder) = audio_track(format.as_ref())?;
-        let sound = decode_track(format.as_mut(), track, decoder.as_mut(), channels)?;
+        let AudioTrack { id, declared, mut decoder } = audio_track(format.as_ref())?;
+        let (sound, damaged) = decode_track(format.as_mut(), id, decoder.as_mut(), channels)?;
         if sound.samples.is_empty() {
             return Err(MediaError::Empty(WHAT));
+        }
+        if let Some(declared) = declared {
+            check_length(&sound, damaged, declared)?;
         }
         match sound.samples.iter().position(|x| !x.is_finite()) {
             Some(at) => Err(MediaError::malformed(WHAT, format!("sample {at} is not a finite number"))),
@@ -106,7 +113,49 @@ impl Sound {
     }
 }
 
-fn audio_track(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), MediaError> {
+/// Largest page of Ogg.
+const MOST_PAGE_BYTES: u64 = 65_307;
+
+/// Whether it is an Ogg stream whose last page is not all there. Leaves `source` at its beginning.
+fn is_cut_page(source: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let (mut magic, mut tail) = (Vec::new(), Vec::new());
+    source.by_ref().take(4).read_to_end(&mut magic)?;
+    if magic == *b"OggS" {
+        let length = source.seek(SeekFrom::End(0))?;
+        source.seek(SeekFrom::Start(length.saturating_sub(MOST_PAGE_BYTES)))?;
+        source.by_ref().take(MOST_PAGE_BYTES).read_to_end(&mut tail)?;
+    }
+    source.rewind()?;
+    let last = tail.windows(4).rposition(|bytes| bytes == b"OggS");
+    let Some(page) = last.and_then(|last| tail.get(last..)) else { return Ok(false) };
+    // 26 bytes of head, then the lengths of the page's segments: how many, and each.
+    let lengths = page.get(26).and_then(|count| page.get(27..27 + usize::from(*count)));
+    let whole = lengths.map(|lengths| 27 + lengths.len() + lengths.iter().copied().map(usize::from).sum::<usize>());
+    Ok(whole.is_none_or(|whole| page.len() < whole))
+}
+
+/// Refuses a sound that lacks more than a tenth of a second of the samples that its header declares; as much may be what encoders count
+/// otherwise. Half a sound must not pass for the whole.
+fn check_length(sound: &Sound, damaged: u64, declared: u64) -> Result<(), MediaError> {
+    let (rate, there) = (u64::from(sound.sample_rate_hz), sound.samples.len() as u64 + damaged);
+    // What is written while it is not known how long it will be declares some number that no file has.
+    if declared > MAX_SAMPLES as u64 || there + rate / 10 >= declared {
+        return Ok(());
+    }
+    let secs = |samples: u64| samples as f64 / rate.max(1) as f64;
+    let why = format!("it ends early, {:.1} s of {:.1} s are there: copy it anew", secs(there), secs(declared));
+    Err(MediaError::malformed(WHAT, why))
+}
+
+/// The track of a file that is decoded.
+struct AudioTrack {
+    id: u32,
+    /// How many samples its header declares.
+    declared: Option<u64>,
+    decoder: Box<dyn AudioDecoder>,
+}
+
+fn audio_track(format: &dyn FormatReader) -> Result<AudioTrack, MediaError> {
     let track =
         format.default_track(TrackType::Audio).ok_or_else(|| MediaError::malformed(WHAT, "it has no audio track"))?;
     let parameters = track.codec_params.as_ref().and_then(|p| p.audio());
@@ -114,7 +163,13 @@ fn audio_track(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>)
     let decoder = symphonia::default::get_codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
         .map_err(refused)?;
-    Ok((track.id, decoder))
+    // Of MP3 without an encoder's tag the length is guessed; of Ogg it is that of what is there, and counts from where a stream was cut.
+    let is_guessed = match format.format_info().format {
+        FORMAT_ID_MP3 => track.delay.is_none(),
+        FORMAT_ID_OGG => true,
+        _ => false,
+    };
+    Ok(AudioTrack { id: track.id, declared: track.num_frames.filter(|_| !is_guessed), decoder })
 }
 
 fn refused(why: Error) -> MediaError {
@@ -125,20 +180,21 @@ fn refused(why: Error) -> MediaError {
     }
 }
 
+/// The sound, and how many samples of it were damaged and are passed over.
 fn decode_track(
     format: &mut dyn FormatReader,
     track: u32,
     decoder: &mut dyn AudioDecoder,
     kept: Channels,
-) -> Result<Sound, MediaError> {
-    let mut sound = Sound { sample_rate_hz: 0, samples: Vec::new() };
+) -> Result<(Sound, u64), MediaError> {
+    let (mut sound, mut damaged) = (Sound { sample_rate_hz: 0, samples: Vec::new() }, 0);
     let mut interleaved = Vec::<f32>::new();
     loop {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
             // A chained stream starts over: what came before is the sound.
-            Ok(None) | Err(Error::ResetRequired) => return Ok(sound),
-            Err(Error::IoError(why)) if why.kind() == ErrorKind::UnexpectedEof => return Ok(sound),
+            Ok(None) | Err(Error::ResetRequired) => return Ok((sound, damaged)),
+            Err(Error::IoError(why)) if why.kind() == ErrorKind::UnexpectedEof => return Ok((sound, damaged)),
             Err(why) => return Err(refused(why)),
         };
         if packet.track_id != track {
@@ -147,7 +203,10 @@ fn decode_track(
         let decoded = match decoder.decode(&packet) {
             Ok(decoded) => decoded,
             // One damaged packet: decoders find their way again with the next.
-            Err(Error::DecodeError(_) | Error::IoError(_)) => continue,
+            Err(Error::DecodeError(_) | Error::IoError(_)) => {
+                damaged += packet.dur.get();
+                continue;
+            }
             Err(why) => return Err(refused(why)),
         };
         let (rate, channels) = (decoded.spec().rate(), decoded.spec().channels().count().max(1));
@@ -251,10 +310,24 @@ mod tests {
     }
 
     #[test]
-    fn a_short_data_chunk_keeps_what_is_there() {
-        let whole = wav(8_000, 1, &[1000; 800]);
-        let sound = Sound::from_bytes(whole[..whole.len() - 400].to_vec()).unwrap();
-        assert!((400..=600).contains(&sound.samples.len()), "{}", sound.samples.len());
+    fn half_a_sound_is_refused_and_what_was_never_counted_is_taken() {
+        let whole = wav(8_000, 1, &[1000; 4_000]);
+        let refused = Sound::from_bytes(whole[..whole.len() / 2].to_vec()).unwrap_err().to_string();
+        assert!(refused.contains("it ends early") && refused.contains("of 0.5 s are there"), "{refused}");
+        // A header that counts itself, as some writers' do.
+        let sound = Sound::from_bytes(whole[..whole.len() - 44].to_vec()).unwrap();
+        assert!((3_900..=4_000).contains(&sound.samples.len()), "{}", sound.samples.len());
+        for unknown in [u32::MAX, 0x7fff_ffff, 0x7fff_ffd8] {
+            let mut piped = whole.clone();
+            piped[40..44].copy_from_slice(&unknown.to_le_bytes());
+            assert_eq!(Sound::from_bytes(piped).unwrap().samples.len(), 4_000, "{unknown:x}");
+        }
+        let ogg = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/bundled/prompts/duck.ogg")).unwrap();
+        assert!(Sound::from_bytes(ogg.clone()).is_ok());
+        for cut in [1, 100, ogg.len() / 2] {
+            let told = Sound::from_bytes(ogg[..ogg.len() - cut].to_vec()).unwrap_err().to_string();
+            assert!(told.contains("in the middle of a page"), "{cut}: {told}");
+        }
     }
 
     #[test]
@@ -263,6 +336,6 @@ mod tests {
             assert!(Sound::from_bytes(bad).is_err());
         }
         let unknown = Sound::from_bytes(vec![7; 300]).unwrap_err().to_string();
-        assert_eq!(unknown, "not a readable sound: no WAV, Ogg Vorbis, MP3 or FLAC");
+        assert_eq!(unknown, format!("not a readable sound: {KNOWN}"));
     }
 }
