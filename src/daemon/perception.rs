@@ -206,7 +206,7 @@ impl Perception {
             tracing::debug!(%sensor, window = window.index, %error, "a window could not be embedded");
             return;
         }
-        tracing::warn!(%sensor, window = window.index, %error, "windows cannot be embedded until further notice");
+        tracing::warn!(%sensor, window = window.index, %error, "a window cannot be embedded; more of the same are only counted");
         self.failing.insert(sensor.clone(), told);
     }
 

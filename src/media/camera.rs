@@ -40,6 +40,15 @@ impl CameraFrame {
         Some(Self { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() })
     }
 
+    /// As [`Self::of_jpeg`] of a file, which may be damaged: what stands between its beginning and its end is not looked at.
+    ///
+    /// # Errors
+    /// When it is no JPEG, has no size or ends early.
+    pub fn of_whole_jpeg(bytes: Vec<u8>) -> Result<Self, MediaError> {
+        let (width, height) = jpeg::whole_size(&bytes)?;
+        Ok(Self { width, height, format: PixelFormat::Jpeg, bytes: bytes.into() })
+    }
+
     /// The frame as RGB, of a JPEG upright ([`Picture::from_bytes`]), whose own size wins over `width` and `height`.
     ///
     /// # Errors

@@ -78,6 +78,17 @@ pub fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
+/// As [`jpeg_size`], of a picture whose end is there too.
+pub(super) fn whole_size(bytes: &[u8]) -> Result<(u32, u32), MediaError> {
+    match bytes {
+        [] => return Err(MediaError::Empty("picture")),
+        [0xff, 0xd8, ..] => {}
+        _ => return Err(MediaError::malformed("picture", super::picture::NEITHER)),
+    }
+    Layout::of(bytes)?;
+    jpeg_size(bytes).ok_or_else(|| MediaError::malformed(WHAT, "it tells no size"))
+}
+
 /// What stands before the first scan.
 struct Layout {
     /// Where the first scan's marker starts.

@@ -7,6 +7,9 @@ use image::metadata::Orientation;
 
 use super::{MAX_SIDE_PX, MOST_PICTURE_BYTES, MediaError, jpeg, read};
 
+pub(super) const NEITHER: &str =
+    "it is neither JPEG nor PNG: convert it, for example with `ffmpeg -i THE_PICTURE new.png`";
+
 /// An RGB picture, 8 bits a channel, row-major from the top left, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -20,17 +23,17 @@ pub struct Picture {
 
 impl Picture {
     /// Decodes a JPEG or PNG file's bytes, whichever they are, and turns the picture as its EXIF orientation says, so that it is as every
-    /// viewer shows it. Transparent parts of a PNG lose their transparency alone: the colour stored there stays, as Pillow's
-    /// `convert("RGB")` does.
+    /// viewer shows it. Transparent parts of a PNG are laid over white, as the cut-outs were that the reference pack was judged by: the
+    /// colour that is stored under them nobody sees.
     ///
     /// # Errors
-    /// When they are neither, broken, or hold no pixel.
+    /// When they are neither, broken, hold no pixel, or none that is not transparent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MediaError> {
         match bytes {
             [] => Err(MediaError::Empty("picture")),
             [0xff, 0xd8, ..] => jpeg::decode(bytes),
-            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes).map(rgb),
-            _ => Err(MediaError::malformed("picture", "it is neither JPEG nor PNG")),
+            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes).and_then(over_white),
+            _ => Err(MediaError::malformed("picture", NEITHER)),
         }
     }
 
@@ -130,6 +133,26 @@ fn rgb(picture: image::DynamicImage) -> Picture {
     Picture { width, height, rgb: picture.into_raw() }
 }
 
+fn over_white(picture: image::DynamicImage) -> Result<Picture, MediaError> {
+    if !picture.color().has_alpha() {
+        return Ok(rgb(picture));
+    }
+    let picture = picture.into_rgba8();
+    let (width, height) = picture.dimensions();
+    let (pixels, _) = picture.as_raw().as_chunks::<4>();
+    if !pixels.is_empty() && pixels.iter().all(|[_, _, _, alpha]| *alpha == 0) {
+        let why = "it is transparent everywhere: nothing can be seen in it";
+        return Err(MediaError::malformed("PNG picture", why));
+    }
+    // An opaque colour stays what it is.
+    let over = |colour: u8, alpha: u8| {
+        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+        u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
+    };
+    let rgb = pixels.iter().flat_map(|[r, g, b, alpha]| [*r, *g, *b].map(|colour| over(colour, *alpha))).collect();
+    Ok(Picture { width, height, rgb })
+}
+
 /// A PNG with the values that its file stores (8 or 16 bits, grey or colour), upright.
 pub(super) fn decode_png(bytes: &[u8]) -> Result<image::DynamicImage, MediaError> {
     let mut limits = image::Limits::default();
@@ -211,6 +234,34 @@ mod tests {
         }
         let damaged = jpeg::with_orientation(&jpeg, 6);
         assert_eq!(Picture::from_bytes(&[&damaged[..14], &[0xee; 4], &damaged[18..]].concat()).unwrap(), decoded);
+    }
+
+    #[test]
+    fn transparent_parts_are_white_and_opaque_ones_stay() {
+        let png = |alpha: &dyn Fn(u32) -> u8| {
+            let mut file = std::io::Cursor::new(Vec::new());
+            let of = |x: u32, y: u32| image::Rgba([(x * 6) as u8, (y * 9) as u8, 40, alpha(x)]);
+            image::RgbaImage::from_fn(40, 24, of).write_to(&mut file, image::ImageFormat::Png).unwrap();
+            file.into_inner()
+        };
+        let opaque = Picture::from_bytes(&png(&|_| 255)).unwrap();
+        assert!(opaque.rgb.as_chunks::<3>().0.iter().zip(0..).all(|([r, g, b], at): (&[u8; 3], u32)| {
+            (u32::from(*r), u32::from(*g), *b) == (at % 40 * 6, at / 40 * 9, 40)
+        }));
+        let half = Picture::from_bytes(&png(&|x| if x < 20 { 255 } else { 0 })).unwrap();
+        assert_eq!(half.cut(0, 0, 20, 24), opaque.cut(0, 0, 20, 24));
+        assert!(half.cut(20, 0, 40, 24).unwrap().rgb.iter().all(|value| *value == 255));
+        assert_eq!(Picture::from_bytes(&png(&|_| 128)).unwrap().rgb[..3], [127, 127, 147]);
+        let told = Picture::from_bytes(&png(&|_| 0)).unwrap_err().to_string();
+        assert!(told.contains("transparent everywhere"), "{told}");
+    }
+
+    #[test]
+    fn what_is_no_picture_is_told_with_a_way_out() {
+        for bytes in [&b"GIF89a"[..], b"RIFF\x10\0\0\0WEBP", b"BM", b"II*\0"] {
+            let told = Picture::from_bytes(bytes).unwrap_err().to_string();
+            assert!(told.contains("neither JPEG nor PNG") && told.contains("ffmpeg"), "{told}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A folder of JPEG or PNG pictures as a camera.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,12 @@ const SETTLED_NANOS: i64 = 300_000_000;
 
 /// From one look for new pictures to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Encoders take no smaller pictures.
+const LEAST_SIDE_PX: u32 = 16;
+
+/// So many broken pictures are named in the log; all are counted.
+const MOST_NAMED: usize = 100;
 
 /// A picture's place in the order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +45,16 @@ struct Given {
     last: Option<Place>,
     pictures: u64,
     broken: u64,
+    /// The first pictures that cannot be read, by name.
+    named: BTreeSet<PathBuf>,
+}
+
+impl Given {
+    /// Counts a broken picture; whether it shall be named, which each is once.
+    fn is_news(&mut self, file: &Path) -> bool {
+        self.broken += 1;
+        self.named.len() < MOST_NAMED && self.named.insert(file.to_owned())
+    }
 }
 
 pub(super) struct Folder {
@@ -134,8 +150,12 @@ impl Sensor for Folder {
             Ok(frame) => frame,
             Err(why) => {
                 self.refused += 1;
-                self.given().broken += 1;
-                tracing::debug!(sensor = %self.id, file = %file.display(), why, "a picture is passed over");
+                let (sensor, name) = (&self.id, file.display());
+                if self.given().is_news(&file) {
+                    tracing::warn!(%sensor, file = %name, why, "this picture cannot be used and is passed over");
+                } else {
+                    tracing::debug!(%sensor, file = %name, why, "a picture is passed over");
+                }
                 return Ok(None);
             }
         };
@@ -169,12 +189,17 @@ fn is_picture(name: &Path) -> bool {
 
 fn read(file: &Path) -> Result<CameraFrame, String> {
     let bytes = read_at_most(file, MOST_PICTURE_BYTES).map_err(|error| error.to_string())?;
-    if bytes.starts_with(&[0xff, 0xd8]) {
-        return CameraFrame::of_jpeg(bytes).ok_or_else(|| "it is a JPEG without a size".to_owned());
+    let frame = if bytes.starts_with(&[0xff, 0xd8]) {
+        CameraFrame::of_whole_jpeg(bytes).map_err(|error| error.to_string())?
+    } else {
+        let Picture { width, height, rgb } = Picture::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        CameraFrame { width, height, format: PixelFormat::Rgb8, bytes: rgb.into() }
+    };
+    let (width, height) = (frame.width, frame.height);
+    if width.min(height) < LEAST_SIDE_PX {
+        return Err(format!("it has {width} x {height} pixels; {LEAST_SIDE_PX} x {LEAST_SIDE_PX} is the least"));
     }
-    let picture = Picture::from_bytes(&bytes).map_err(|error| error.to_string())?;
-    let (width, height) = (picture.width, picture.height);
-    Ok(CameraFrame { width, height, format: PixelFormat::Rgb8, bytes: picture.rgb.into() })
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -185,7 +210,7 @@ mod tests {
 
     /// Writes a picture of one grey that was last changed this long ago.
     fn put(folder: &Path, name: &str, grey: u8, secs_ago: u64) {
-        let picture = Picture { width: 2, height: 2, rgb: vec![grey; 12] };
+        let picture = Picture { width: 16, height: 16, rgb: vec![grey; 768] };
         std::fs::write(folder.join(name), picture.to_png().unwrap()).unwrap();
         let file = std::fs::File::options().write(true).open(folder.join(name)).unwrap();
         file.set_modified(
@@ -231,9 +256,26 @@ mod tests {
         large.set_len(MOST_PICTURE_BYTES + 1).unwrap();
         large.set_modified(changed).unwrap();
         let mut folder = folder(dir.path(), FolderOrder::Time, false).unwrap();
+        let tiny = Picture { width: 1, height: 1, rgb: vec![7; 3] };
+        std::fs::write(dir.path().join("tiny.png"), tiny.to_png().unwrap()).unwrap();
+        let jpeg = Picture { width: 16, height: 16, rgb: vec![8; 768] }.to_jpeg(90).unwrap();
+        std::fs::write(dir.path().join("half.jpg"), &jpeg[..jpeg.len() - 20]).unwrap();
+        for (name, why) in [("tiny.png", "16 x 16 is the least"), ("half.jpg", "it ends early"), ("b.png", "neither")] {
+            let told = read(&dir.path().join(name)).unwrap_err();
+            assert!(told.contains(why), "{name}: {told}");
+        }
         assert_eq!(greys(&mut folder, 9), [1]);
         put(dir.path(), "c.png", 2, 1);
         assert_eq!(greys(&mut folder, 1), [2]);
+    }
+
+    #[test]
+    fn each_broken_picture_is_named_once() {
+        let mut given = Given::default();
+        assert!(given.is_news(Path::new("a.png")) && given.is_news(Path::new("b.png")));
+        assert!(!given.is_news(Path::new("a.png")));
+        let news = (0..1_000).filter(|n| given.is_news(Path::new(&n.to_string()))).count();
+        assert_eq!((news, given.broken), (MOST_NAMED - 2, 1_003));
     }
 
     #[test]
