@@ -1,7 +1,7 @@
 //! Reading of whole files, up to a size: whatever lies where a picture or a config is looked for must not fill the memory. And making of new
 //! ones, which never take the place of another.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
 
@@ -14,6 +14,7 @@ pub const MIB: u64 = 1 << 20;
 /// When it cannot be read, or has more than `most_bytes`, which is told without reading it where its length is known.
 pub fn read_at_most(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
     let file = File::open(path)?;
+    let in_words = |bytes| in_words(bytes, most_bytes);
     let too_large =
         |has: String| Error::new(ErrorKind::FileTooLarge, format!("{has}; at most {} are read", in_words(most_bytes)));
     // That of a pipe or a device is 0.
@@ -35,6 +36,23 @@ pub fn read_text_at_most(path: &Path, most_bytes: u64) -> Result<String> {
         .map_err(|why| Error::new(ErrorKind::InvalidData, why.utf8_error()))
 }
 
+/// Whether it is neither a file nor a folder, which says so itself when it is read, but a device or a pipe, which may have no end.
+#[must_use]
+pub fn is_special(found: &Metadata) -> bool {
+    !found.is_file() && !found.is_dir()
+}
+
+/// Opens a file, and nothing else: a pipe would be waited for, a device may have no end.
+///
+/// # Errors
+/// When it is something else or cannot be opened.
+pub fn open_file(path: &Path) -> Result<File> {
+    if is_special(&std::fs::metadata(path)?) {
+        return Err(Error::other("it is a device or a pipe, no file"));
+    }
+    File::open(path)
+}
+
 /// Makes a file that must not be there: nothing is written over, not by another name or link either.
 ///
 /// # Errors
@@ -54,13 +72,14 @@ pub fn create_new(path: &Path) -> Result<File> {
 /// As [`create_new`].
 pub fn create_new_or_open_pipe(path: &Path) -> Result<File> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() && !found.is_dir() => File::options().write(true).open(path),
+        Ok(found) if is_special(&found) => File::options().write(true).open(path),
         _ => create_new(path),
     }
 }
 
-fn in_words(bytes: u64) -> String {
-    if bytes < MIB { format!("{bytes} bytes") } else { format!("{} MiB", bytes.div_ceil(MIB)) }
+/// In the unit in which the limit is a whole number.
+fn in_words(bytes: u64, most_bytes: u64) -> String {
+    if most_bytes.is_multiple_of(MIB) { format!("{} MiB", bytes.div_ceil(MIB)) } else { format!("{bytes} bytes") }
 }
 
 #[cfg(test)]
@@ -76,6 +95,12 @@ mod tests {
         assert_eq!(error.to_string(), "it has 5 bytes; at most 4 bytes are read");
         std::fs::write(file.path(), [0xff]).unwrap();
         assert_eq!(read_text_at_most(file.path(), 5).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_device_is_no_file() {
+        assert!(open_file(Path::new("/dev/zero")).unwrap_err().to_string().contains("a device or a pipe"));
+        assert!(open_file(tempfile::NamedTempFile::new().unwrap().path()).is_ok());
     }
 
     #[test]
@@ -104,6 +129,8 @@ mod tests {
         file.as_file().set_len(1 << 42).unwrap();
         let error = read_at_most(file.path(), 64 * MIB).unwrap_err();
         assert_eq!(error.to_string(), "it has 4194304 MiB; at most 64 MiB are read");
+        let a_little = read_at_most(file.path(), MIB + 1).unwrap_err();
+        assert_eq!(a_little.to_string(), "it has 4398046511104 bytes; at most 1048577 bytes are read");
         let endless = read_at_most(Path::new("/dev/zero"), MIB).unwrap_err();
         assert_eq!(endless.to_string(), "it has more; at most 1 MiB are read");
     }

@@ -96,6 +96,20 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn a_device_in_the_place_of_a_file_is_not_waited_for() {
+    for (file, others_only) in
+        [("pack.toml", false), ("bank.safetensors", false), ("audio.onnx", false), ("audio.onnx", true)]
+    {
+        let folder = copy();
+        fs::remove_file(folder.path().join(file)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(file)).unwrap();
+        let wanted: &[Modality] = if others_only { &[Modality::Imu] } else { &Modality::ALL };
+        let why = Encoders::open(folder.path(), wanted).err().unwrap().to_string();
+        says(&why, &[file, "a device or a pipe"]);
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named() {
     let folder = copy();
     edit(folder.path(), |text| text.replace("[audio]\n", "[audio]\nwindow_sec = 2.0\n"));

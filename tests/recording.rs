@@ -342,11 +342,13 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
     std::fs::write(at("noise.mcap"), b"noise, and no recording").unwrap();
     let (noise, nowhere, absent, mine) = (at("noise.mcap"), at("no/such/out.mcap"), at("absent.mcap"), at("mine.mcap"));
     cut(1.0, Path::new(&mine));
+    let lines = at("lines.jsonl");
+    std::fs::write(&lines, "{}").unwrap();
     let (refused, nonsense) = (at("refused.jsonl"), format!("audio:{}", at("noise.mcap")));
     let refused_copy = at("refused.mcap");
     let (both_a, both_camera) = (["a=/camera", "a=/thermal"], ["a=/camera", "b=/camera"]);
     let twice = |[one, two]: [&'static str; 2]| ["replay", BUNDLED, "--pack", TINY, "--topic", one, "--topic", two];
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 14] = [
         (&["record", "--out", &nowhere, "--config", &config], 1, "No such file or directory"),
         (&["record", "--out", &absent, "--config", &nowhere], 64, "cannot read the config"),
         (&["replay", &absent, "--pack", TINY], 1, "cannot read"),
@@ -357,6 +359,8 @@ fn what_cannot_be_recorded_or_replayed_is_one_clear_error() {
         (&twice(both_a), 64, "/camera and /thermal are both named `a`"),
         (&twice(both_camera), 64, "/camera is named `a` and `b`"),
         (&["replay", &mine, "--pack", TINY, "--out", &mine], 1, "name another file"),
+        (&["replay", &mine, "--pack", TINY, "--out", &lines], 1, "name another file"),
+        (&["replay", &at("."), "--pack", TINY], 1, "name the file in it"),
         (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused], 1, "noise"),
         (&["replay", BUNDLED, "--pack", TINY, "--prompt", &nonsense, "--out", &refused_copy], 1, "noise"),
     ];

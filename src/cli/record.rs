@@ -1,6 +1,6 @@
 //! `perceptd record`: the sensors of a config, or a folder of parts, into an MCAP file.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// The MCAP file to write; it must not be there yet.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The config that names the sensors.
+    /// The config that names the sensors; a model pack and the robot's name are not needed.
     #[arg(long, value_name = "FILE", default_value = USUAL_CONFIG)]
     config: PathBuf,
     /// How long to record, such as `60s` [default: until Ctrl-C].
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         writeln!(out, "{}", from_parts(dir, &arguments.out)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = Settings::open(&arguments.config)?;
+    let settings = Settings::open_for_record(&arguments.config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let recorded = daemon::record(&settings, &arguments.out, arguments.duration, &stop)?;
     writeln!(out, "{}: {}", arguments.out.display(), told(&recorded))?;
@@ -48,6 +48,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 
 fn from_parts(dir: &Path, out: &Path) -> Result<String, RecordingError> {
     let made = parts::make(dir, out)?;
+    for note in &made.notes {
+        // Nothing is left to tell when stderr is gone.
+        drop(writeln!(io::stderr(), "{note}"));
+    }
     let counts: Vec<String> = made.samples.iter().map(|(sensor, count)| format!("{count} of {sensor}")).collect();
     Ok(format!("{}: {} samples", out.display(), counts.join(", ")))
 }

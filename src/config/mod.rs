@@ -108,6 +108,22 @@ impl Settings {
         findings.into_result(settings).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
     }
 
+    /// Reads and checks a config for a recording of its sensors, which needs neither the robot's name nor a pack: whether that is there
+    /// does not matter.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with every problem in it.
+    pub fn open_for_record(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let findings = problem::Findings::default();
+        let mut tree = document::parse(&text, &findings);
+        document::add_text(&mut tree, "robot", "name", "record");
+        let settings = resolve::resolve(tree, path.parent().unwrap_or(Path::new("")), &findings);
+        let (mut problems, _) = findings.into_parts();
+        problems.retain(|problem| !matches!(problem.key.as_str(), "pack" | "pack.path"));
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError::Wrong { path: path.into(), problems }) }
+    }
+
     /// Checks a config's text; relative paths in it count from `folder`.
     ///
     /// # Errors

@@ -287,8 +287,9 @@ pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.
 fn check_hops(settings: &Settings, findings: &Findings) {
-    let Ok(text) = read_text_at_most(&settings.pack.join("pack.toml"), MOST_BYTES) else { return };
-    // A manifest that cannot be read is told by whoever opens the pack.
+    // A manifest that cannot be read, or is a pipe to wait for, is told elsewhere.
+    let file = settings.pack.join("pack.toml");
+    let Some(text) = file.is_file().then(|| read_text_at_most(&file, MOST_BYTES).ok()).flatten() else { return };
     let manifest = parse(&text, &Findings::default());
     for modality in [Modality::Audio, Modality::Imu] {
         let Some(window_secs) = window_secs(&manifest, modality) else { continue };

@@ -380,6 +380,29 @@ fn for_a_replay_the_command_line_says_what_is_replayed() {
 }
 
 #[test]
+fn for_a_recording_a_pack_and_a_name_are_not_needed() {
+    let folder = folder();
+    let config = folder.path().join("perceptd.toml");
+    let open = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        Settings::open_for_record(&config).map_err(|error| error.to_string())
+    };
+    let mic = "[sensors.mic]\ndriver = 'microphone'\n";
+    for pack in ["", "[pack]\n", "[pack]\npath = 'gone'\n"] {
+        let settings = open(&format!("{pack}{mic}")).unwrap();
+        assert!(matches!(settings.source, SourceSettings::Sensors(sensors) if sensors.len() == 1), "{pack}");
+    }
+    for (text, words) in [
+        ("", "sensors"),
+        (&format!("[pack]\npth = 'x'\n{mic}"), "pack.pth"),
+        ("[robot]\nname = 'A b'\n[sensors.mic]\ndriver = 'microphone'\n", "robot.name"),
+    ] {
+        let told = open(text).unwrap_err();
+        assert!(told.contains(words) && told.contains("has 1 problem"), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_one_clear_error() {
     let error = Settings::open(Path::new("/nowhere/perceptd.toml")).unwrap_err().to_string();
     assert_eq!(error, "cannot read the config /nowhere/perceptd.toml: No such file or directory (os error 2)");

@@ -8,11 +8,14 @@ use sha2::{Digest, Sha256};
 use super::bank::{self, Means, hex};
 use super::manifest::{MANIFEST_FILE, Manifest};
 use super::{BankTensors, EncodersError, SpaceId};
-use crate::files::{MIB, read_text_at_most};
+use crate::files::{MIB, open_file, read_at_most, read_text_at_most};
 use crate::modality::Modality;
 
 /// A patch map's cell covers this many pixels of each side (the contract's rows, cols = size / 32).
 const CELL_PX: usize = 32;
+
+/// Largest bank or list of words that is read.
+const MOST_BYTES: u64 = 1024 * MIB;
 
 /// A folder whose manifest, means and space id are in order.
 pub(super) struct Pack {
@@ -27,7 +30,8 @@ impl Pack {
     pub(super) fn open(folder: &Path) -> Result<Self, EncodersError> {
         let path = folder.join(MANIFEST_FILE);
         let fault = |why: String| EncodersError::Pack { path: path.clone(), why };
-        let text = read_text_at_most(&path, MIB)
+        let text = open_file(&path)
+            .and_then(|_file| read_text_at_most(&path, MIB))
             .map_err(|why| fault(format!("cannot be read ({why}): name a model pack's folder, with --pack or as `path` under [pack] in the config")))?;
         let manifest = Manifest::parse(&text).map_err(fault)?;
         let mut pack = Self {
@@ -71,7 +75,9 @@ impl Pack {
 
     /// The bytes of a file that the manifest lists, if they have the digest that it states.
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, EncodersError> {
-        let bytes = std::fs::read(self.folder.join(file)).map_err(|why| self.unreadable(file, &why))?;
+        let path = self.folder.join(file);
+        let bytes = open_file(&path).and_then(|_file| read_at_most(&path, MOST_BYTES));
+        let bytes = bytes.map_err(|why| self.unreadable(file, &why))?;
         self.compare(file, &hex(&Sha256::digest(&bytes))).map(|()| bytes)
     }
 
@@ -119,7 +125,7 @@ impl Pack {
 
 /// SHA-256 of a file, read piece by piece, so that the heap never holds the whole.
 fn digest(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut sha256, mut piece) = (std::fs::File::open(path)?, Sha256::new(), vec![0; 65_536]);
+    let (mut file, mut sha256, mut piece) = (open_file(path)?, Sha256::new(), vec![0; 65_536]);
     loop {
         let count = file.read(&mut piece)?;
         if count == 0 {

@@ -4,7 +4,7 @@
 //! only those that overlap in time are held together.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::RecordingError;
 use super::index::{Block, Channel, Index};
 use super::records::{HEAD_BYTES, MessageHead, message, split, unpack};
 use super::topics::{Mapped, SensorChannel, TopicSettings, map, own_timeline};
+use crate::files::open_file;
 use crate::modality::{Modality, SensorId};
 use crate::sensors::Sample;
 use crate::time::{Span, Timeline};
@@ -30,11 +31,9 @@ enum Origin {
 impl Origin {
     fn index(&self) -> io::Result<Index> {
         match self {
+            Self::File(path) if path.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, folder(path))),
             // A pipe would be waited for, and cannot be read again.
-            Self::File(path) if is_special(&fs::metadata(path)?) => {
-                Err(io::Error::other("it is a device or a pipe, no file"))
-            }
-            Self::File(path) => Index::read(BufReader::with_capacity(1 << 16, File::open(path)?)),
+            Self::File(path) => Index::read(BufReader::with_capacity(1 << 16, open_file(path)?)),
             Self::Memory(bytes) => Index::read(&**bytes),
         }
     }
@@ -62,9 +61,13 @@ impl Origin {
     }
 }
 
-/// Whether it is neither a file nor a folder, which says so itself when it is read.
-fn is_special(found: &Metadata) -> bool {
-    !found.is_file() && !found.is_dir()
+/// What to do about a folder, which bags of ROS 2 are.
+fn folder(path: &Path) -> String {
+    let entries = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    match entries.filter(|file| file.extension().is_some_and(|found| found == "mcap")).min() {
+        Some(file) => format!("it is a folder: name the file in it, such as {}", file.display()),
+        None => "it is a folder, and no .mcap file is in it".to_owned(),
+    }
 }
 
 /// A recording that can be read any number of times.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{CameraFrame, PixelFormat, Plane};
+use crate::media::{CameraFrame, Picture, PixelFormat, Plane};
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, WhenFull, bounded};
 use crate::sensors::{ImuReading, Sample, SampleData};
@@ -305,11 +305,8 @@ fn a_replay_sends_all_and_turns_go_on_in_time() {
 #[test]
 fn parts_become_a_recording_of_the_same_bytes_every_time() {
     let dir = folder();
-    for (name, bytes) in [("camera/000000000.jpg", JPEG), ("camera/000000200.jpg", JPEG)] {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
+    let jpeg = picture().to_jpeg(90).unwrap();
+    put(dir.path(), &[("camera/000000000.jpg", &jpeg), ("camera/000000200.jpg", &jpeg)]);
     let header = "t_secs,ax_mps2,ay_mps2,az_mps2,gx_radps,gy_radps,gz_radps\n";
     let rows: String = (0..25).map(|n| format!("{:.2},0,0,9.8,0,0,{n}\n", f64::from(n) * 0.01)).collect();
     std::fs::write(dir.path().join("imu.csv"), format!("{header}{rows}")).unwrap();
@@ -328,6 +325,65 @@ fn parts_become_a_recording_of_the_same_bytes_every_time() {
     assert!(refused.contains("it is there already") && std::fs::read(&two).is_ok_and(|kept| !kept.is_empty()));
     let empty = folder();
     assert!(parts::make(empty.path(), &one).unwrap_err().to_string().contains("none of camera/"));
+}
+
+fn picture() -> Picture {
+    Picture { width: 3, height: 2, rgb: (0..18).map(|n| n * 10).collect() }
+}
+
+fn put(dir: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn no_part_is_passed_over_without_a_word() {
+    let (dir, out) = (folder(), folder());
+    let (jpeg, png) = (picture().to_jpeg(90).unwrap(), picture().to_png().unwrap());
+    put(
+        dir.path(),
+        &[
+            ("camera/1000.JPG", &jpeg),
+            ("camera/20.jpeg", &jpeg),
+            ("camera/300.png", &png),
+            ("camera/400.gif", b"GIF89a"),
+            ("camera/.DS_Store", b""),
+            ("thermal/0.png", &png),
+            ("thermal/5.png", &png),
+            ("mic.mp3", b"no matter"),
+        ],
+    );
+    let made = parts::make(dir.path(), &out.path().join("1.mcap")).unwrap();
+    let counts: Vec<(&str, usize)> = made.samples.iter().map(|(sensor, count)| (sensor.as_str(), *count)).collect();
+    assert_eq!(counts, [("camera", 3), ("thermal", 2)]);
+    let notes = [("mic.mp3", "it is none of camera/"), ("400.gif", "it is no .jpg"), ("0.png", "no 16-bit grey PNG")];
+    assert_eq!(made.notes.len(), notes.len(), "{:?}", made.notes);
+    for (told, (file, why)) in made.notes.iter().zip(notes) {
+        assert!(told.contains(file) && told.contains(why), "{told}");
+    }
+    assert!(made.notes[2].ends_with("(and 1 more)"), "{}", made.notes[2]);
+    let samples: Vec<Sample> =
+        Recording::open(&out.path().join("1.mcap")).unwrap().samples().map(Result::unwrap).collect();
+    let camera: Vec<&Sample> = samples.iter().filter(|sample| sample.sensor.as_str() == "camera").collect();
+    let order: Vec<(i64, u64)> = camera.iter().map(|of| (of.captured_at.nanos() / 1_000_000, of.seq)).collect();
+    assert_eq!(order, [(20, 0), (300, 1), (1000, 2)]);
+    let SampleData::Image(raw) = &camera[1].data else { panic!() };
+    assert_eq!(*raw.bytes, *picture().rgb);
+    put(dir.path(), &[("camera/2000.jpg", &jpeg[..jpeg.len() - 20])]);
+    let refused = parts::make(dir.path(), &out.path().join("2.mcap")).unwrap_err().to_string();
+    assert!(refused.contains("2000.jpg") && refused.contains("it ends early"), "{refused}");
+}
+
+#[test]
+fn of_a_folder_the_file_in_it_is_told() {
+    let dir = folder();
+    let told = || Recording::open(dir.path()).unwrap_err().to_string();
+    assert!(told().contains("it is a folder, and no .mcap file is in it"), "{}", told());
+    put(dir.path(), &[("metadata.yaml", b""), ("bag_0.mcap", b"")]);
+    assert!(told().contains("name the file in it, such as ") && told().ends_with("bag_0.mcap"), "{}", told());
 }
 
 /// A whole recording, written once.
