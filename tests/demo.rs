@@ -222,6 +222,18 @@ fn overlap(event: &Line, object: &Object, begin: f64) -> f32 {
 }
 
 #[test]
+fn a_recording_of_which_nothing_comes_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.mcap");
+    let timeline = Recording::open(Path::new(BUNDLED)).unwrap().timeline();
+    RecordingWriter::create(&empty, &timeline).unwrap().finish().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_perceptd")).args(["demo", "--recording"]).arg(&empty).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && told.contains("nothing came of"), "{told}");
+}
+
+#[test]
 fn mirrored_frames_mirror_the_boxes() {
     let folder = tempfile::tempdir().unwrap();
     let flipped = changed(folder.path(), mirrored);

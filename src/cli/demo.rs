@@ -16,7 +16,7 @@ use crate::config::{ReplaySettings, Settings, SourceSettings, USUAL_SENSES};
 use crate::daemon;
 use crate::prompts::PartSource;
 use crate::publish::{ALL_ROBOTS, BrokerAccess, EmbeddedBroker, Heard, HeardEvent, Subscriber, SubscriberSettings};
-use crate::recording::Speed;
+use crate::recording::{RecordingError, Speed};
 use crate::stdout::{self, Stdout};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
@@ -70,8 +70,21 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter: ALL_ROBOTS.to_owned() };
     let screen = Screen::new(arguments.json, &settings);
     let watch = Watch { subscriber: Subscriber::new(subscriber), screen, settings, duration: arguments.duration };
-    block_on(watch.run())?;
+    block_on(watch.run()).map_err(in_the_demos_words)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The demo names no topics, so that it cannot do what a recording of others is refused with.
+fn in_the_demos_words(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(RecordingError::Topics { path, .. }) => {
+            let file = path.display();
+            anyhow::anyhow!(
+                "{file}: perceptd did not record it, and the demo plays nothing else: `perceptd replay {file}` says how it can be replayed"
+            )
+        }
+        _ => error,
+    }
 }
 
 /// Runs the daemon on its own thread and listens until it has said its last word.
@@ -87,6 +100,10 @@ impl Watch {
         // Heard from the first message on: the daemon starts only once the subscription stands.
         while !matches!(self.subscriber.next().await, Heard::Connected) {}
         let stop = Arc::new(AtomicBool::new(false));
+        let recording = match &self.settings.source {
+            SourceSettings::Replay(replay) => replay.recording.clone(),
+            SourceSettings::Sensors(_) => PathBuf::new(),
+        };
         let daemon = {
             let (settings, stop) = (self.settings, Arc::clone(&stop));
             let work = move || daemon::run(&settings, None, &stop);
@@ -112,7 +129,14 @@ impl Watch {
                 }
             }
         }
-        daemon.join().map_err(|_panic| anyhow::anyhow!("the daemon's thread panicked"))?
+        let is_stopped = stop.load(Ordering::Relaxed);
+        daemon.join().map_err(|_panic| anyhow::anyhow!("the daemon's thread panicked"))??;
+        anyhow::ensure!(
+            is_stopped || !self.screen.nothing_yet,
+            "nothing came of {}: no sensor in it gave enough for a window",
+            recording.display()
+        );
+        Ok(())
     }
 }
 
@@ -218,5 +242,19 @@ fn event_line(event: &HeardEvent) -> String {
             "EVENT {phase:7} {:10} {:7} score {:.2}, best {:.2} (fires at {:.2}){place}",
             event.prompt, event.sensor, event.calibrated, event.best_calibrated, event.threshold
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_promises_no_topics_that_it_does_not_have() {
+        let why = "say which topics are sensors; use `--topic NAME=TOPIC`".to_owned();
+        let told = in_the_demos_words(RecordingError::Topics { path: "bag.mcap".into(), why }.into()).to_string();
+        assert!(told.contains("`perceptd replay bag.mcap`") && !told.contains("--topic"), "{told}");
+        let other = in_the_demos_words(anyhow::anyhow!("another"));
+        assert_eq!(other.to_string(), "another");
     }
 }

@@ -28,7 +28,8 @@ impl Value {
             Self::List(_) => "a list".to_owned(),
             Self::Text(text) => format!("the text \"{text}\""),
             Self::Integer(number) => number.to_string(),
-            Self::Number(number) => number.to_string(),
+            // 3.0 is told from 3, which some keys want.
+            Self::Number(number) => format!("{number:?}"),
             Self::Flag(flag) => flag.to_string(),
             Self::Date(date) => format!("the date {date}"),
         }

@@ -140,7 +140,14 @@ fn check_sound(sound: &Sound) -> Result<(), PartError> {
 }
 
 fn check_words(words: &str) -> Result<(), PartError> {
-    if words.trim().is_empty() { Err(PartError::NoWords) } else { Ok(()) }
+    if words.chars().all(is_no_word) { Err(PartError::NoWords) } else { Ok(()) }
+}
+
+/// White space and punctuation, also that of other scripts. What a symbol such as an emoji means, the encoder knows or refuses.
+fn is_no_word(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_ascii_punctuation()
+        || matches!(c, '¡' | '¿' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}')
 }
 
 const fn check_picture(picture: &Picture) -> Result<(), PartError> {
@@ -179,6 +186,16 @@ mod tests {
         assert!(text.contains("silent") && text.contains("louder"), "{text}");
         let tiny = check_picture(&Picture { width: 1, height: 1, rgb: vec![0; 3] }).unwrap_err().to_string();
         assert!(tiny.contains("1×1") && tiny.contains("larger"), "{tiny}");
+    }
+
+    #[test]
+    fn punctuation_is_no_word() {
+        for words in ["", " ", "?", "...", " …", "¿?", "-- \u{3002}"] {
+            assert!(matches!(check_words(words), Err(PartError::NoWords)), "{words:?}");
+        }
+        for words in ["dog", "c++", "7", "犬", "🐕", "¿qué?"] {
+            assert!(check_words(words).is_ok(), "{words:?}");
+        }
     }
 
     #[test]
