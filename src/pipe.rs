@@ -22,6 +22,8 @@ pub type OnDrop<T> = Box<dyn Fn(&T) + Send + Sync>;
 struct State<T> {
     queue: VecDeque<T>,
     senders: usize,
+    /// Threads that wait for a change: without one, nobody is woken, which is a system call.
+    waiting: usize,
     /// Nothing more is taken in: the receiver is gone, or the pipe was closed.
     is_shut: bool,
 }
@@ -38,6 +40,15 @@ impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // A queue is valid after any panic: no invariant spans two statements below.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the state, which has changed, and wakes whoever waits for that.
+    fn announce(&self, state: MutexGuard<'_, State<T>>) {
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -66,7 +77,12 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 #[must_use]
 pub fn bounded<T>(capacity: NonZeroUsize, when_full: WhenFull<T>, on_drop: OnDrop<T>) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { queue: VecDeque::with_capacity(capacity.get()), senders: 1, is_shut: false }),
+        state: Mutex::new(State {
+            queue: VecDeque::with_capacity(capacity.get()),
+            senders: 1,
+            waiting: 0,
+            is_shut: false,
+        }),
         changed: Condvar::new(),
         capacity: capacity.get(),
         when_full,
@@ -82,30 +98,30 @@ impl<T> Sender<T> {
     /// [`Closed`] with the item when the receiver is gone or the pipe was closed.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
         let mut dropped = None;
-        {
-            let mut state = self.0.lock();
-            if state.is_shut {
-                return Err(Closed(item));
-            }
-            if let WhenFull::Latest(same) = &self.0.when_full
-                && let Some(waiting) = state.queue.iter_mut().find(|waiting| same(waiting, &item))
-            {
-                dropped = Some(std::mem::replace(waiting, item));
-            } else {
-                while state.queue.len() >= self.0.capacity {
-                    if matches!(self.0.when_full, WhenFull::Block) {
-                        state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                        if state.is_shut {
-                            return Err(Closed(item));
-                        }
-                    } else {
-                        dropped = state.queue.pop_front();
-                    }
-                }
-                state.queue.push_back(item);
-            }
+        let mut state = self.0.lock();
+        if state.is_shut {
+            return Err(Closed(item));
         }
-        self.0.changed.notify_all();
+        if let WhenFull::Latest(same) = &self.0.when_full
+            && let Some(waiting) = state.queue.iter_mut().find(|waiting| same(waiting, &item))
+        {
+            dropped = Some(std::mem::replace(waiting, item));
+        } else {
+            while state.queue.len() >= self.0.capacity {
+                if matches!(self.0.when_full, WhenFull::Block) {
+                    state.waiting += 1;
+                    state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.waiting -= 1;
+                    if state.is_shut {
+                        return Err(Closed(item));
+                    }
+                } else {
+                    dropped = state.queue.pop_front();
+                }
+            }
+            state.queue.push_back(item);
+        }
+        self.0.announce(state);
         if let Some(dropped) = dropped {
             (self.0.on_drop)(&dropped);
         }
@@ -128,33 +144,35 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.0.lock().senders -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.0.lock();
+        state.senders -= 1;
+        self.0.announce(state);
     }
 }
 
 impl<T> Receiver<T> {
-    /// Waits up to `timeout` for the next item.
+    /// Waits up to `timeout` for the next item; with none, only looks.
     pub fn recv(&self, timeout: Duration) -> Received<T> {
         let mut state = self.0.lock();
         let may_come = |state: &State<T>| state.queue.is_empty() && state.senders > 0 && !state.is_shut;
-        if may_come(&state) {
+        if may_come(&state) && !timeout.is_zero() {
+            state.waiting += 1;
             state = self
                 .0
                 .changed
                 .wait_timeout_while(state, timeout, |state| may_come(state))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            state.waiting -= 1;
         }
-        let item = state.queue.pop_front();
-        let received = match item {
-            Some(item) => Received::Item(item),
+        match state.queue.pop_front() {
+            Some(item) => {
+                self.0.announce(state);
+                Received::Item(item)
+            }
             None if state.senders == 0 || state.is_shut => Received::Closed,
             None => Received::TimedOut,
-        };
-        drop(state);
-        self.0.changed.notify_all();
-        received
+        }
     }
 
     /// A gauge and valve of this pipe.
@@ -183,15 +201,17 @@ impl<T> Gauge<T> {
     /// Lets nothing more in, whoever still has a sender. What waits is still received.
     pub fn close(&self) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.lock().is_shut = true;
-        shared.changed.notify_all();
+        let mut state = shared.lock();
+        state.is_shut = true;
+        shared.announce(state);
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.0.lock().is_shut = true;
-        self.0.changed.notify_all();
+        let mut state = self.0.lock();
+        state.is_shut = true;
+        self.0.announce(state);
     }
 }
 
