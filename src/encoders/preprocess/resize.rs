@@ -23,25 +23,49 @@ fn bicubic(x: f64) -> f64 {
 }
 
 /// The source pixels that make one target pixel, and their weights.
-struct Taps {
+#[derive(Clone, Copy)]
+struct Taps<'a> {
     first: usize,
+    weights: &'a [f32],
+}
+
+/// The taps of some target pixels, one's weights behind another's.
+struct Filter {
+    sources: Vec<Range<usize>>,
     weights: Vec<f32>,
 }
 
-/// Pillow's `precompute_coeffs` for some of the `to` target pixels: the filter grows with the reduction, weights sum to 1.
-fn taps(from: usize, to: usize, targets: Range<usize>) -> Vec<Taps> {
-    let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.0);
-    let support = 2.0 * stretch;
-    let of = |target: usize| {
-        let centre = (target as f64 + 0.5) * scale;
-        let first = (centre - support + 0.5).floor().max(0.0) as usize;
-        let end = ((centre + support + 0.5).floor() as usize).min(from);
-        let weights: Vec<f64> = (first..end).map(|x| bicubic((x as f64 - centre + 0.5) / stretch)).collect();
-        let sum: f64 = weights.iter().sum();
-        Taps { first, weights: weights.iter().map(|w| (w / sum) as f32).collect() }
-    };
-    targets.map(of).collect()
+impl Filter {
+    /// Pillow's `precompute_coeffs` for some of the `to` target pixels: the filter grows with the reduction, weights sum to 1.
+    fn new(from: usize, to: usize, targets: Range<usize>) -> Self {
+        let scale = from as f64 / to as f64;
+        let stretch = scale.max(1.0);
+        let support = 2.0 * stretch;
+        let (mut sources, mut weights) = (Vec::with_capacity(targets.len()), Vec::new());
+        let mut exact: Vec<f64> = Vec::new();
+        for target in targets {
+            let centre = (target as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).floor().max(0.0) as usize;
+            let end = ((centre + support + 0.5).floor() as usize).min(from);
+            exact.clear();
+            exact.extend((first..end).map(|x| bicubic((x as f64 - centre + 0.5) / stretch)));
+            let sum: f64 = exact.iter().sum();
+            weights.extend(exact.iter().map(|weight| (weight / sum) as f32));
+            sources.push(first..end);
+        }
+        Self { sources, weights }
+    }
+
+    /// The taps of one target pixel after another.
+    fn taps(&self) -> Vec<Taps<'_>> {
+        let mut rest = self.weights.as_slice();
+        let of = |source: &Range<usize>| {
+            let (weights, behind) = rest.split_at(source.len());
+            rest = behind;
+            Taps { first: source.start, weights }
+        };
+        self.sources.iter().map(of).collect()
+    }
 }
 
 /// The columns and rows of the picture resized to `to` (width, height), as Pillow's `resize(to, BICUBIC)`; what is not asked for
@@ -59,9 +83,9 @@ fn resize_with(
     let (width, height) = (columns.len(), rows.len());
     let from = (picture.width as usize, picture.height as usize);
     let is_vertical_first = vertical_first(from, to);
-    let (right, down) = (taps(from.0, to.0, columns), taps(from.1, to.1, rows));
+    let (right, down) = (Filter::new(from.0, to.0, columns), Filter::new(from.1, to.1, rows));
     let source = Rows { bytes: &picture.rgb, row_bytes: from.0 * 3 };
-    let rgb = with.run(Resize { source, right: &right, down: &down, is_vertical_first });
+    let rgb = with.run(Resize { source, right: &right.taps(), down: &down.taps(), is_vertical_first });
     Picture { width: width as u32, height: height as u32, rgb }
 }
 
@@ -91,8 +115,8 @@ impl Rows<'_> {
 /// Both passes.
 struct Resize<'a> {
     source: Rows<'a>,
-    right: &'a [Taps],
-    down: &'a [Taps],
+    right: &'a [Taps<'a>],
+    down: &'a [Taps<'a>],
     is_vertical_first: bool,
 }
 
@@ -141,7 +165,7 @@ const ROWS: usize = 10;
 const LANES: usize = ROWS * 3 + 2;
 
 /// How many pixels of a band are turned at once: what they become stays in a first-level cache.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 /// How many columns the vertical pass takes at once, so that their sums stay in registers over all taps.
 const COLUMNS: usize = 32;
@@ -154,7 +178,7 @@ const fn pitch(row: usize) -> usize {
 /// The horizontal pass.
 struct Horizontal<'a> {
     source: Rows<'a>,
-    taps: &'a [Taps],
+    taps: &'a [Taps<'a>],
     used: Range<usize>,
     /// A band of rows with the pixel outermost: pixel `used.start + x` of every row.
     columns: Vec<[f32; LANES]>,
@@ -162,7 +186,7 @@ struct Horizontal<'a> {
 
 impl<'a> Horizontal<'a> {
     #[inline(always)]
-    fn new(source: Rows<'a>, taps: &'a [Taps]) -> Self {
+    fn new(source: Rows<'a>, taps: &'a [Taps<'a>]) -> Self {
         let first = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
         let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
         Self { source, taps, used: first..end, columns: vec![[0.0; LANES]; end - first] }
@@ -267,7 +291,7 @@ fn widen(bytes: &[u8], out: &mut [f32]) {
 
 /// The vertical pass to rows of `row` values.
 #[inline(always)]
-fn vertical(taps: &[Taps], row: usize, mut source: impl Fill) -> Vec<u8> {
+fn vertical(taps: &[Taps<'_>], row: usize, mut source: impl Fill) -> Vec<u8> {
     let pitch = pitch(row);
     let mut out = vec![0u8; row * taps.len()];
     // Each source row enters several target rows: the last ones are kept, in turn.
@@ -344,22 +368,25 @@ mod tests {
     /// Both passes by their definition.
     fn defined(picture: &Picture, to: (usize, usize), columns: Range<usize>, rows: Range<usize>) -> Picture {
         let from = (picture.width as usize, picture.height as usize);
-        let sums = |taps: &Taps, values: &dyn Fn(usize) -> u8| {
+        let sums = |taps: &Taps<'_>, values: &dyn Fn(usize) -> u8| {
             let products =
                 taps.weights.iter().enumerate().map(|(i, weight)| weight * f32::from(values(taps.first + i)));
             (products.fold(0.0, |sum, product| sum + product) + 1.0 / 65_536.0).round_ties_even() as u8
         };
         let across = |rgb: &[u8], width: usize| -> Vec<u8> {
-            let taps = taps(from.0, to.0, columns.clone());
+            let filter = Filter::new(from.0, to.0, columns.clone());
+            let taps = filter.taps();
             let row = |row: &[u8]| {
-                let of = |tap: &Taps| [0, 1, 2].map(|channel| sums(tap, &|x| row[x * 3 + channel]));
+                let of = |tap: &Taps<'_>| [0, 1, 2].map(|channel| sums(tap, &|x| row[x * 3 + channel]));
                 taps.iter().flat_map(of).collect::<Vec<u8>>()
             };
             rgb.chunks_exact(width * 3).flat_map(row).collect()
         };
         let down = |rgb: &[u8], row_bytes: usize| -> Vec<u8> {
-            let taps = taps(from.1, to.1, rows.clone());
-            let of = |tap: &Taps| (0..row_bytes).map(|at| sums(tap, &|y| rgb[y * row_bytes + at])).collect::<Vec<u8>>();
+            let filter = Filter::new(from.1, to.1, rows.clone());
+            let taps = filter.taps();
+            let of =
+                |tap: &Taps<'_>| (0..row_bytes).map(|at| sums(tap, &|y| rgb[y * row_bytes + at])).collect::<Vec<u8>>();
             taps.iter().flat_map(of).collect()
         };
         let rgb = if vertical_first(from, to) {
@@ -374,7 +401,7 @@ mod tests {
     fn every_set_of_instructions_gives_the_bytes_of_the_definition() {
         let rng = &mut fastrand::Rng::with_seed(11);
         for round in 0..120 {
-            // Blocks of 64 columns and bands of ten rows begin, end and are missing.
+            // Blocks of columns and bands of ten rows begin, end and are missing.
             let longest = if round % 6 == 0 { 240 } else { 40 };
             let mut side = || rng.usize(1..longest);
             let (from, to) = ((side(), side()), (side(), side()));
