@@ -11,8 +11,10 @@ use crate::telemetry::{DropReason, SensorState, Telemetry};
 use crate::time::{MonoTime, now};
 use crate::windows::{Cut, Window, Windower};
 
-/// How long a loop waits for input before it looks at the time again.
-const TURN: Duration = Duration::from_millis(20);
+/// How long a loop waits for input before it looks at what it was told.
+const TURN: Duration = Duration::from_millis(100);
+/// The least that it waits: how much later than due a window or a tick may be given out.
+const LEAST_TURN: Duration = Duration::from_millis(5);
 
 /// What the inference thread works on, in order.
 #[derive(Debug)]
@@ -68,10 +70,11 @@ impl WindowLoop {
     pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>, changes: &Receiver<WindowChange>) {
         let (mut next_tick, mut tap) = (None, None);
         loop {
+            let mut received = input.recv(self.patience(next_tick));
+            // What was told before a sample came holds for it.
             while let Received::Item(change) = changes.recv(Duration::ZERO) {
                 self.change(change, &mut next_tick, &mut tap);
             }
-            let mut received = input.recv(TURN);
             let time = match (&mut received, self.pace) {
                 (Received::Closed, _) => {
                     self.finish(output);
@@ -103,6 +106,18 @@ impl WindowLoop {
                 return;
             }
         }
+    }
+
+    /// Until time alone gives something.
+    fn patience(&self, next_tick: Option<MonoTime>) -> Duration {
+        if self.pace == Pace::Recorded {
+            return TURN;
+        }
+        let due = self.windowers.values().filter_map(Windower::due).chain(next_tick).min();
+        due.map_or(TURN, |due| {
+            let nanos = u64::try_from(due.nanos_since(now())).unwrap_or(0);
+            Duration::from_nanos(nanos).clamp(LEAST_TURN, TURN)
+        })
     }
 
     fn change(&mut self, change: WindowChange, next_tick: &mut Option<MonoTime>, tap: &mut Option<Sender<Sample>>) {
@@ -193,5 +208,57 @@ impl Heartbeat {
     pub(super) fn age(&self) -> Duration {
         let nanos = now().nanos() - self.0.load(Ordering::Relaxed);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::pipes;
+    use crate::media::{CameraFrame, PixelFormat};
+    use crate::modality::Modality;
+    use crate::sensors::SampleData;
+    use crate::windows::WindowSettings;
+
+    const HOP_SECS: f64 = 0.2;
+
+    fn frame(sensor: &SensorId, secs: f64) -> Sample {
+        let (captured_at, bytes) = (MonoTime::from_secs_f64(secs), vec![0].into());
+        let frame = CameraFrame { width: 1, height: 1, format: PixelFormat::Grey8, bytes };
+        let data = SampleData::Image(frame);
+        Sample { sensor: sensor.clone(), captured_at, arrived_at: captured_at, seq: 0, data }
+    }
+
+    #[test]
+    fn what_is_told_before_a_sample_holds_for_it_though_the_loop_waits_already() {
+        let [other, camera] = ["other", "camera"].map(|name| SensorId::new(name).unwrap());
+        let settings = WindowSettings {
+            sensor: camera.clone(),
+            modality: Modality::Image,
+            window_secs: 0.0,
+            hop_secs: HOP_SECS,
+            rate_hz: 0.0,
+            lateness_secs: HOP_SECS,
+        };
+        let telemetry = Telemetry::default();
+        let (samples, sample_out) = pipes::samples(true, &telemetry);
+        let (turn_in, turns) = pipes::turns(true, &telemetry);
+        let (told, changes) = pipes::changes();
+        let waiting = sample_out.gauge();
+        let windows = WindowLoop { windowers: BTreeMap::new(), tick_nanos: i64::MAX, pace: Pace::Recorded, telemetry };
+        let running = std::thread::spawn(move || windows.run(&sample_out, &turn_in, &changes));
+        samples.send(frame(&other, 0.01)).unwrap();
+        while waiting.depth() > 0 {
+            std::thread::yield_now();
+        }
+        let put = WindowChange::Put(camera.clone(), Windower::new(settings).unwrap());
+        assert!(told.send(put).is_ok());
+        for secs in [0.05, 0.25] {
+            samples.send(frame(&camera, secs)).unwrap();
+        }
+        drop(samples);
+        running.join().unwrap();
+        let Received::Item(Turn::Window(window)) = turns.recv(Duration::ZERO) else { panic!("no window") };
+        assert_eq!((window.sensor, window.index), (camera, 0));
     }
 }

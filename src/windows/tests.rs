@@ -99,6 +99,18 @@ fn settings_that_make_no_grid_are_refused() {
 }
 
 #[test]
+fn time_alone_gives_a_window_when_it_is_due() {
+    let mut windower = windower(Modality::Image);
+    assert_eq!(windower.due(), None);
+    assert!(windower.push(&frame(0.05, 0.06, 0)).is_empty());
+    let due = windower.due().unwrap();
+    assert_eq!(due, at(0.4), "the end of its cell and the lateness");
+    assert!(windower.advance(due.shifted(-1)).is_empty());
+    assert_eq!(indices(&windower.advance(due)), [0]);
+    assert_eq!(windower.due(), None);
+}
+
+#[test]
 fn sound_at_the_packs_rate_passes_unchanged() {
     let mut windower = windower(Modality::Audio);
     let cuts: Vec<Cut> = drifting(4.0, 0.0).flat_map(|s| windower.push(&s)).collect();

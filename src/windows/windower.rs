@@ -147,6 +147,13 @@ impl Windower {
         out
     }
 
+    /// When a window is given out even if no sample comes; none while there is nothing for one.
+    #[must_use]
+    pub fn due(&self) -> Option<MonoTime> {
+        let cell = self.grid.cell(self.next);
+        self.source.earliest_from(cell.start).map(|_| cell.end.shifted(self.grid.lateness))
+    }
+
     fn pass(&mut self, now: MonoTime) -> Vec<Cut> {
         self.now = self.now.max(now.min(LAST_STAMP));
         let mut out = Vec::new();
