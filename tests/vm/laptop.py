@@ -166,7 +166,7 @@ def overlap(box, other):
 class Laptop:
     """The guest as a laptop: a folder with the config, and the webcam in its owner's hand."""
 
-    folder = "/root/laptop"
+    folder = "/srv/laptop"
 
     def __init__(self, robot):
         self.robot, self.sh, self.ear = robot, robot.machine.sh, robot.ear
