@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use perceptd::media::Picture;
 use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
@@ -37,10 +38,20 @@ impl Daemon {
         self.stop_by("-TERM")
     }
 
-    pub(crate) fn stop_by(mut self, signal: &str) -> Output {
-        let child = self.0.take().unwrap();
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-        child.wait_with_output().unwrap()
+    pub(crate) fn stop_by(self, signal: &str) -> Output {
+        self.tell(&[signal]);
+        self.end()
+    }
+
+    /// Sends it these signals, one right after the other.
+    fn tell(&self, signals: &[&str]) {
+        let id = self.0.as_ref().unwrap().id();
+        let kills: Vec<String> = signals.iter().map(|signal| format!("kill {signal} {id}")).collect();
+        assert!(Command::new("sh").args(["-c", &kills.join(" && ")]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
     }
 }
 
@@ -156,6 +167,36 @@ async fn absent_devices_are_told_and_retried_and_a_stop_is_clean() {
     })
     .await;
     assert_eq!(last.state, "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_and_an_echo_of_the_first_does_not() {
+    for (impatient, code) in [(false, 0), (true, 130)] {
+        let broker = Mosquitto::start();
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[robot]\nname = 'hasty'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
+             [sensors.front]\ndriver = 'v4l'\ndevice = '/dev/no-such-camera'\n",
+            broker.address().port
+        );
+        let filter = "perceptd/v1/default/hasty/status".to_owned();
+        let settings = SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter };
+        let mut subscriber = Subscriber::new(settings);
+        let daemon = Daemon::start(&config(folder.path(), &text));
+        soon(async { while !matches!(subscriber.next().await, Heard::Status(_)) {} }).await;
+        // A stop takes two seconds now: nobody takes its last word.
+        broker.pause();
+        daemon.tell(&["-TERM", "-INT"]);
+        if impatient {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            daemon.tell(&["-INT"]);
+        }
+        let output = daemon.end();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert_eq!(told.matches("stopping; a second signal ends at once").count(), 1, "{told}");
+        assert_eq!(told.contains("second signal: ending at once"), impatient, "{told}");
+    }
 }
 
 /// Writes files that no prompt can be made of: a sound without a byte, a picture of one pixel, noise.

@@ -1,14 +1,21 @@
-//! SIGINT, SIGTERM, and SIGHUP unless `nohup` has it ignored: the first asks for an ordered stop, the second ends the process at once.
+//! SIGINT, SIGTERM, and SIGHUP unless `nohup` has it ignored: the first asks for an ordered stop, another one half a second later or more
+//! ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::time::{MonoTime, now};
+
 /// Exit code after a second signal: 128 + SIGINT, as shells say it.
 const EXIT_INTERRUPTED: i32 = 130;
+
+/// A signal so soon after the first is its echo: `timeout` tells its child and then the group that both are in.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// The signals that stop perceptd.
 pub(super) struct StopSignals {
@@ -46,6 +53,7 @@ impl StopSignals {
 
     /// Sets `stop` at the first signal; never returns.
     async fn watch(mut self, stop: Arc<AtomicBool>) {
+        let mut asked_at: Option<MonoTime> = None;
         loop {
             let is_hangup = tokio::select! {
                 _ = self.interrupt.recv() => false,
@@ -53,14 +61,16 @@ impl StopSignals {
                 () = hung_up(&mut self.hangup) => true,
             };
             let is_second = stop.swap(true, Ordering::Relaxed);
+            let is_echo = asked_at.is_some_and(|at| now() < at + ECHO);
             // A terminal that closes says so twice, by its shell and by the kernel: nobody is impatient.
-            if is_second && is_hangup {
+            if is_second && (is_hangup || is_echo) {
                 continue;
             }
             if is_second {
                 tracing::warn!("second signal: ending at once");
                 std::process::exit(EXIT_INTERRUPTED);
             }
+            asked_at = Some(now());
             tracing::info!("stopping; a second signal ends at once");
         }
     }

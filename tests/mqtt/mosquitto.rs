@@ -53,6 +53,12 @@ impl Mosquitto {
         panic!("mosquitto does not listen on port {}", self.port);
     }
 
+    /// From now on it answers nobody, and is still there.
+    pub(crate) fn pause(&self) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    }
+
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
