@@ -107,7 +107,10 @@ impl Commands {
             CommandBody::Record { duration_secs } => self.record(reply_to, duration_secs, &reach),
             CommandBody::Resend { from_seq, prompt } => match publisher.resend(from_seq, prompt.as_deref()) {
                 Ok(resent) => {
-                    let what = format!("{} messages are offered again", resent.messages);
+                    let what = match (resent.messages, resent.waited) {
+                        (messages, 0) => format!("{messages} messages are offered again"),
+                        (messages, waited) => format!("{messages} messages come, {waited} of which waited already"),
+                    };
                     let oldest_seq = resent.oldest_seq.unwrap_or(0);
                     let result = CommandResult::Resend { messages: resent.messages, oldest_seq };
                     reply(publisher, reply_to, CommandState::Done, what, result);

@@ -93,11 +93,11 @@ pub enum CommandResult {
     Nothing,
     /// What every sensor gave last.
     Snapshot(Vec<SensorSnapshot>),
-    /// How many messages are offered again, and the lowest sequence number that is still kept, 0 for none.
+    /// How many messages come, and the lowest sequence number that is still there, 0 for none.
     Resend {
-        /// Messages that are offered again.
+        /// Messages that are offered again, and those that waited already.
         messages: u64,
-        /// The lowest sequence number that is still kept; 0 when none is.
+        /// The lowest sequence number that is still there, kept or waiting; 0 when none is.
         oldest_seq: u64,
     },
     /// A recording on the robot.

@@ -193,17 +193,17 @@ impl Outbox {
         self.keep_bounds(now);
     }
 
-    /// Offers kept records again, from this sequence number on, of one topic or of all.
+    /// Offers kept records again, from this sequence number on, of one topic or of all. Those that wait come anyway.
     ///
     /// # Errors
     /// When the disk does not give them.
     pub fn resend(&mut self, from_seq: u64, topic: Option<&str>, now: MonoTime) -> Result<Resent, StoreError> {
-        let oldest_seq = self.shelf.oldest_seq(topic)?;
         let cards = self.shelf.again(from_seq, topic)?;
-        let messages = cards.len() as u64;
+        let (messages, oldest_seq) = (self.shelf.waiting(from_seq, topic)?, self.shelf.oldest_seq(topic)?);
+        let waited = messages.saturating_sub(cards.len() as u64);
         self.hold_again(cards, &BTreeMap::new());
         self.keep_bounds(now);
-        Ok(Resent { messages, oldest_seq })
+        Ok(Resent { messages, waited, oldest_seq })
     }
 
     /// Puts a record in its place behind earlier ones of its event; `repeats` of one that has been counted before.

@@ -77,9 +77,11 @@ pub enum Outcome {
 /// What [`crate::publish::Publisher::resend`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resent {
-    /// Messages that are offered again.
+    /// Messages that come: those that are offered again, and those that waited for the broker already.
     pub messages: u64,
-    /// The lowest sequence number that was still kept.
+    /// Of these, the ones that waited already.
+    pub waited: u64,
+    /// The lowest sequence number that is still there, kept or waiting.
     pub oldest_seq: Option<u64>,
 }
 

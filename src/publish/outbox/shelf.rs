@@ -138,10 +138,18 @@ impl Shelf {
         Ok(cards)
     }
 
-    /// The lowest sequence number that is kept, of one topic or of all.
+    /// How many wait, from this sequence number on, of one topic or all.
+    pub(super) fn waiting(&self, from_seq: u64, topic: Option<&str>) -> Result<u64, StoreError> {
+        let is_wanted = |record: &&Record| record.seq >= from_seq && topic.is_none_or(|topic| topic == record.topic);
+        let on_disk = self.disk.as_ref().map_or(Ok(0), |disk| disk.waiting(from_seq, topic))?;
+        Ok(on_disk + self.memory.values().filter(is_wanted).count() as u64)
+    }
+
+    /// The lowest sequence number that is there, kept or waiting, of one topic or of all.
     pub(super) fn oldest_seq(&self, topic: Option<&str>) -> Result<Option<u64>, StoreError> {
         let of_topic = |record: &&Record| topic.is_none_or(|topic| topic == record.topic);
-        let in_memory = self.kept.iter().map(|(_, record)| record).filter(of_topic).map(|record| record.seq).min();
+        let all = self.kept.iter().map(|(_, record)| record).chain(self.memory.values());
+        let in_memory = all.filter(of_topic).map(|record| record.seq).min();
         let on_disk = self.disk.as_ref().map(|disk| disk.oldest_seq(topic)).transpose()?.flatten();
         Ok([in_memory, on_disk].into_iter().flatten().min())
     }

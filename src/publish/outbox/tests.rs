@@ -206,9 +206,12 @@ fn delivered_and_unclaimed_records_are_sent_again_on_request() {
     let (id, _) = offered_seq(&mut outbox, at(60)).unwrap();
     outbox.settle(id, Outcome::Unclaimed, at(60));
     assert_eq!((outbox.kept(), outbox.counts().unclaimed), (5, 1));
-    assert_eq!(outbox.resend(7, Some("t0"), NOW).unwrap(), Resent { messages: 1, oldest_seq: Some(6) });
+    let resent = |messages, waited, oldest_seq| Resent { messages, waited, oldest_seq: Some(oldest_seq) };
+    assert_eq!(outbox.resend(7, Some("t0"), NOW).unwrap(), resent(1, 0, 6));
     assert_eq!(offered_seq(&mut outbox, at(70)).unwrap().1, 8);
-    assert_eq!(outbox.resend(0, None, NOW).unwrap(), Resent { messages: 4, oldest_seq: Some(5) });
+    assert_eq!(outbox.resend(0, None, NOW).unwrap(), resent(5, 1, 5));
+    assert_eq!(outbox.resend(6, None, NOW).unwrap(), resent(4, 4, 5), "they come, and none is lost");
+    assert_eq!((outbox.len(), outbox.counts().again), (5, 5), "each once");
 }
 
 #[derive(Clone, Debug)]

@@ -234,9 +234,16 @@ impl Database {
     }
 
     pub(super) fn oldest_seq(&self, topic: Option<&str>) -> Done<Option<u64>> {
-        let sql = format!("SELECT min(seq) FROM messages WHERE state = {KEPT} AND (?1 IS NULL OR topic = ?1)");
-        let oldest: Option<i64> = self.connection.query_row(&sql, [topic], |row| row.get(0))?;
+        let sql = "SELECT min(seq) FROM messages WHERE ?1 IS NULL OR topic = ?1";
+        let oldest: Option<i64> = self.connection.query_row(sql, [topic], |row| row.get(0))?;
         Ok(oldest.map(i64::cast_unsigned))
+    }
+
+    pub(super) fn waiting(&self, from_seq: u64, topic: Option<&str>) -> Done<u64> {
+        let sql = format!(
+            "SELECT count(*) FROM messages WHERE state = {WAITING} AND seq >= ?1 AND (?2 IS NULL OR topic = ?2)"
+        );
+        self.connection.query_row(&sql, params![from_seq.cast_signed(), topic], |row| row.get(0))
     }
 
     pub(super) fn kept(&self) -> usize {

@@ -233,7 +233,15 @@ impl EventStore {
         Ok(again)
     }
 
-    /// The lowest sequence number that is kept, of one topic or of all.
+    /// How many messages with at least this sequence number wait, of one topic or of all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn waiting(&self, from_seq: u64, topic: Option<&str>) -> Result<u64, StoreError> {
+        Ok(self.inner.database().waiting(from_seq, topic)?)
+    }
+
+    /// The lowest sequence number that is there, kept or waiting, of one topic or of all.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -75,6 +75,8 @@ fn kept_messages_wait_again_by_topic_and_number() {
     assert_eq!(store.oldest_seq(Some("t/1")).unwrap(), Some(1));
     let again = store.again(5, Some("t/1")).unwrap();
     assert_eq!(again.iter().map(|message| message.id).collect::<Vec<_>>(), [5, 7], "9 waits already");
+    assert_eq!([store.waiting(0, None), store.waiting(6, Some("t/1"))].map(Result::unwrap), [3, 2]);
+    assert_eq!(store.oldest_seq(Some("t/1")).unwrap(), Some(1), "what waits is there too");
     assert_eq!(store.oldest_seq(Some("t/2")).unwrap(), None);
 }
 
