@@ -47,6 +47,7 @@ mod tests {
         for junk in ["pack.toml", "junk.mcap", "junk.wav"] {
             std::fs::write(folder.path().join(junk), "junk").unwrap();
         }
+        std::fs::write(folder.path().join("blank"), " \n").unwrap();
         let (right, out) = check(&file);
         (right, out.replace(&format!("{}/", folder.path().display()), ""))
     }
@@ -138,6 +139,11 @@ mod tests {
         let (key, state) =
             (("12: mqtt.client_key_file", "Is a directory"), ("14: state.folder", "junk.wav is no folder"));
         assert_lines(&out, &[password, ca, key, state]);
+        let (_, out) = checked(&format!("{start}host = '256.1.1.1'\nusername = 'me'\npassword_file = 'blank'\n"));
+        let (host, password) = (("8: mqtt.host", "no host name"), ("10: mqtt.password_file", "the password, is empty"));
+        assert_lines(&out, &[host, password]);
+        let (right, out) = checked(&format!("{start}host = '[::1]'\n"));
+        assert!(right && out.ends_with("broker [::1]:1883\n"), "{out}");
         // What is not known before it is there: a folder that is made, what systemd shows to the service alone.
         let (right, out) = checked(&format!(
             "{start}username = 'me'\npassword_file = 'credential:p'\nca_file = 'credential:ca'\n[state]\nfolder = 'new/state'\n"

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::parse_duration;
 use crate::config::Settings;
 use crate::publish::{
-    BrokerAccess, BrokerAddress, HeardConfig, HeardPrompt, Operator, OperatorSettings, Reported, matching,
+    BrokerAccess, BrokerAddress, HeardConfig, HeardPrompt, Operator, OperatorSettings, Reported, broker_host, matching,
 };
 use crate::time::{MonoTime, now};
 
@@ -26,7 +26,7 @@ pub(super) struct Robots {
     /// The fleet's name. Default: that of --config, else `default`.
     #[arg(long, value_name = "NAME")]
     fleet: Option<String>,
-    /// The broker, as HOST or HOST:PORT. Default: that of --config, else localhost.
+    /// The broker, as HOST or HOST:PORT, an IPv6 address as [ADDRESS]:PORT. Default: that of --config, else localhost.
     #[arg(long, value_name = "HOST[:PORT]")]
     broker: Option<String>,
     /// A perceptd config, for the broker and how to log in there, and for the names.
@@ -141,16 +141,18 @@ async fn within<T>(limit: Duration, what: &'static str, future: impl Future<Outp
     tokio::time::timeout(limit, future).await.context(what)
 }
 
-/// `HOST` or `HOST:PORT`; an IPv6 address in brackets.
+/// `HOST` or `HOST:PORT`; an IPv6 address has to be in brackets where a port follows.
 fn parse_broker(text: &str) -> anyhow::Result<BrokerAddress> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            (host, port.parse().with_context(|| format!("`{port}` is no port; write the broker as HOST:PORT"))?)
+    let with_port = text.rsplit_once(':').filter(|_| !text.contains("://"));
+    let (host, port) = match (broker_host(text), with_port) {
+        (Ok(host), _) => (host, 1883),
+        (Err(_), Some((host, port))) => {
+            let port = port.parse().with_context(|| format!("`{port}` is no port; write the broker as HOST:PORT"))?;
+            (broker_host(host).map_err(anyhow::Error::msg)?, port)
         }
-        _ => (text, 1883),
+        (Err(why), None) => bail!("{why}"),
     };
-    anyhow::ensure!(!host.is_empty(), "`{text}` names no broker: write HOST or HOST:PORT");
-    Ok(BrokerAddress { host: host.to_owned(), port })
+    Ok(BrokerAddress { host, port })
 }
 
 /// Runs what speaks to a broker.
@@ -169,10 +171,18 @@ mod tests {
     #[test]
     fn brokers_are_hosts_with_or_without_ports() {
         for (text, host, port) in
-            [("localhost", "localhost", 1883), ("broker.lan:8883", "broker.lan", 8883), ("[::1]", "[::1]", 1883)]
+            [("localhost", "localhost", 1883), ("broker.lan:8883", "broker.lan", 8883), ("[::1]", "::1", 1883)]
+                .into_iter()
+                .chain([
+                    ("::1", "::1", 1883),
+                    ("[fd00::10]:8883", "fd00::10", 8883),
+                    ("fe80::1%eth0", "fe80::1%eth0", 1883),
+                ])
         {
             assert_eq!(parse_broker(text).unwrap(), BrokerAddress { host: host.to_owned(), port });
         }
-        assert!(parse_broker("broker:x").is_err() && parse_broker(":1").is_err());
+        for bad in ["broker:x", ":1", "", "mqtt://broker", "256.1.1.1:1883", "fd00::g"] {
+            assert!(parse_broker(bad).is_err(), "{bad}");
+        }
     }
 }

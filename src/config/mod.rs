@@ -24,7 +24,7 @@ pub use remote::{ConfigFile, NOT_SHOWN, is_remote_key};
 pub use section::no_file;
 pub use settings::{
     HopSettings, JointRule, LogLevel, LoginSettings, RemoteSettings, ReplaySettings, Settings, SourceSettings,
-    TlsFiles, Winner,
+    TlsFiles, Winner, password,
 };
 
 /// Why there are no settings.

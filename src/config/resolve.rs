@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::files::read_text_at_most;
 use crate::modality::{Modality, is_name};
-use crate::publish::{BrokerAddress, MqttVersion, PublishSettings};
+use crate::publish::{BrokerAddress, MqttVersion, PublishSettings, broker_host};
 use crate::sensors::SensorSettings;
 use crate::{detect, events};
 
@@ -93,7 +93,8 @@ fn pack(section: &mut Section<'_>, folder: &Path) -> PathBuf {
 }
 
 fn publish(section: &mut Section<'_>, fleet: &str, robot: &str, has_tls: bool) -> PublishSettings {
-    let host = section.checked_text("host", "the broker's host name or address", host_name);
+    let host = section.checked_text("host", "the broker's host name or address", |host| broker_host(host).map(drop));
+    let host = host.and_then(|host| broker_host(&host).ok());
     let websocket_path = section.checked_text("websocket_path", "the path of the broker's WebSocket", url_path);
     let usual_port = match (websocket_path.is_some(), has_tls) {
         (false, false) => 1883,
@@ -161,19 +162,6 @@ fn tls(section: &mut Section<'_>, folder: &Path) -> Option<TlsFiles> {
 fn secret_file(section: &mut Section<'_>, key: &'static str, folder: &Path, expected: &str) -> Option<PathBuf> {
     let (text, _) = section.text(key, expected)?;
     Some(if text.starts_with(CREDENTIAL) { PathBuf::from(text) } else { folder.join(text) })
-}
-
-fn host_name(host: &str) -> Result<(), String> {
-    if host.contains("://") {
-        return Err(format!("\"{host}\" is an address of the web: give the host alone, and its `port`"));
-    }
-    let plain = host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]%".contains(c));
-    let with_port = host.matches(':').count() == 1;
-    match (plain, with_port) {
-        (true, false) => Ok(()),
-        (true, true) => Err(format!("\"{host}\" holds a port: give it as `port`")),
-        (false, _) => Err(format!("\"{host}\" is no host name or address")),
-    }
 }
 
 fn url_path(path: &str) -> Result<(), String> {

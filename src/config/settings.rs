@@ -1,6 +1,7 @@
 //! What a config resolves to, with the defaults of every key.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,12 +158,24 @@ impl LoginSettings {
     fn credentials(&self) -> Result<Credentials, ConfigError> {
         let password = match &self.password_file {
             Some(path) => {
-                let text = String::from_utf8_lossy(&secret(path, "password_file")?).into_owned();
-                text.lines().next().unwrap_or_default().to_owned()
+                let (key, bytes) = ("password_file", secret(path, "password_file")?);
+                password(&bytes).map_err(|source| ConfigError::Secret { path: path.clone(), key, source })?
             }
             None => String::new(),
         };
         Ok(Credentials { username: self.username.clone(), password })
+    }
+}
+
+/// The password in the file of `password_file`: its first line.
+///
+/// # Errors
+/// When that line is empty: without a password there is no file.
+pub fn password(bytes: &[u8]) -> io::Result<String> {
+    let text = String::from_utf8_lossy(bytes);
+    match text.lines().next().filter(|line| !line.trim().is_empty()) {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line, the password, is empty")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use crate::config::{ConfigFile, Problem, ReplaySettings, Settings, SourceSettings, no_file};
+use crate::config::{ConfigFile, Problem, ReplaySettings, Settings, SourceSettings, no_file, password};
 use crate::encoders::{Encoders, EncodersError};
 use crate::files::{MIB, read_at_most};
 use crate::modality::Modality;
@@ -98,6 +98,9 @@ impl Trial<'_> {
                 Ok(bytes) => drop(held.insert(key, bytes)),
                 Err(error) => self.wrong(&full, format!("{} cannot be read: {}", path.display(), by_whom(&error))),
             }
+        }
+        if let Some(Err(what)) = held.get("password_file").map(|bytes| password(bytes)) {
+            self.wrong("mqtt.password_file", what);
         }
         if let Some(Err(what)) = held.get("ca_file").map(|pem| check_authorities(pem)) {
             self.wrong("mqtt.ca_file", what);

@@ -1,5 +1,7 @@
 //! How to reach a broker: the same for who publishes, listens, or asks.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 /// Which broker, over what, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAccess {
@@ -42,8 +44,45 @@ pub struct BrokerAddress {
 
 impl std::fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
     }
+}
+
+/// A broker's host as people write it: a name, an address of IPv4, or one of IPv6 with or without brackets, which it is given without.
+///
+/// # Errors
+/// Why it is none.
+pub fn broker_host(text: &str) -> Result<String, String> {
+    if text.contains("://") {
+        return Err(format!("\"{text}\" is an address of the web: give the host alone, and its `port`"));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if is_ipv6(bare) {
+        return Ok(bare.to_owned());
+    }
+    if text.matches(':').count() == 1 || text.contains("]:") {
+        return Err(format!("\"{text}\" holds a port: give it as `port`"));
+    }
+    // A name may end with a dot, and a last level of digits alone is never a name's.
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_host = if is_number { text.parse::<Ipv4Addr>().is_ok() } else { is_host_name(name) };
+    if is_host { Ok(text.to_owned()) } else { Err(format!("\"{text}\" is no host name or address")) }
+}
+
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    address.parse::<Ipv6Addr>().is_ok() && is_host_name(zone)
+}
+
+fn is_host_name(text: &str) -> bool {
+    let is_level = |level: &str| {
+        !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.split('.').all(is_level)
 }
 
 /// The protocol's version.
@@ -93,5 +132,46 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses() {
+        for (text, host) in [
+            ("broker", "broker"),
+            ("my_broker.lan", "my_broker.lan"),
+            ("broker.lan.", "broker.lan."),
+            ("10.0.0.1", "10.0.0.1"),
+            ("4.pool.example", "4.pool.example"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("fd00::10", "fd00::10"),
+            ("fe80::1%eth0.1", "fe80::1%eth0.1"),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+        ] {
+            assert_eq!(broker_host(text).as_deref(), Ok(host), "{text}");
+        }
+        for (text, why) in [
+            ("mqtt://broker", "address of the web"),
+            ("broker:1883", "holds a port"),
+            ("[::1]:1883", "holds a port"),
+            ("256.1.1.1", "is no host"),
+            ("10.0.0", "is no host"),
+            ("fd00::g", "is no host"),
+            ("[broker]", "is no host"),
+            (".", "is no host"),
+            ("a..b", "is no host"),
+            ("", "is no host"),
+            ("a broker", "is no host"),
+            ("fe80::1%", "is no host"),
+        ] {
+            assert!(broker_host(text).is_err_and(|told| told.contains(why)), "{text}");
+        }
+        let address = |host: &str| BrokerAddress { host: host.to_owned(), port: 1883 }.to_string();
+        assert_eq!([address("::1"), address("broker")], ["[::1]:1883", "broker:1883"]);
     }
 }

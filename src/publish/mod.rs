@@ -35,7 +35,7 @@ use crate::telemetry::Telemetry;
 use crate::time::{self, MonoTime, Span, Timeline};
 use crate::windows::Presence;
 
-pub use access::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, TlsSettings};
+pub use access::{BrokerAccess, BrokerAddress, Credentials, MqttVersion, TlsSettings, broker_host};
 pub use arrivals::{Arrivals, Arrived, RetainHandling, Subscription};
 use home_assistant::HomeAssistant;
 

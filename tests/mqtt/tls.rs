@@ -143,6 +143,19 @@ fn what_tls_cannot_use_is_told_without_a_broker() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_a_broker_signed_itself_is_trusted_where_it_is_no_authoritys() {
+    let authority = Authority::new();
+    authority.openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout own.key -out own.pem -subj /CN=own \
+         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1",
+    );
+    let broker = authority.broker("own", "allow_anonymous true\n");
+    let robot = Robot::start(broker.address(), |settings| settings.broker.tls = Some(authority.trusting("own")));
+    holds(|| robot.publisher.wait_until_connected(Duration::from_millis(1))).await;
+    robot.stop().await;
+}
+
+#[tokio::test]
 async fn a_websocket_goes_over_tls_too() {
     let authority = Authority::new();
     let port = free_port();
@@ -178,10 +191,12 @@ async fn each_mistake_is_told_once_and_nothing_goes_in_the_clear() {
     let passwords = password_file(authority.folder.path());
     let good = authority.broker("broker", &format!("password_file {passwords}\nallow_anonymous false\n"));
     let expired = authority.broker("expired", "allow_anonymous true\n");
+    let authoritys_own = authority.broker("ca", "allow_anonymous true\n");
     let wrong = Credentials { username: "rover".to_owned(), password: "wrong".to_owned() };
     for (broker, ca, credentials, said) in [
         (&good, "stranger", None, "not signed by the CA"),
         (&expired, "ca", None, "has expired"),
+        (&authoritys_own, "ca", None, "is an authority's own"),
         (&good, "ca", Some(wrong), "refuses the login"),
     ] {
         for version in [None, Some(MqttVersion::V5), Some(MqttVersion::V311)] {

@@ -280,6 +280,9 @@ fn explain(why: &str) -> String {
         "the broker's certificate is not valid yet, or this machine's clock is wrong"
     } else if says("NotValidForName") || says("not valid for name") {
         "the broker's certificate is for another name than [mqtt] host"
+    } else if says("CaUsedAsEndEntity") {
+        "the broker's certificate is an authority's own, as `openssl req -x509` makes it: sign one for the broker with it, or make it anew with \
+         -addext basicConstraints=critical,CA:FALSE"
     } else if says("No valid CA") {
         "there is no certificate in [mqtt] ca_file"
     } else if says("CertificateRequired") {
