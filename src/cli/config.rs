@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::{Map, Value};
 
-use super::operator::{Robots, Session};
+use super::operator::{ANOTHER, Robots, STILL_TRIED, Session, Word};
 use crate::config::{NOT_SHOWN, Overlay, is_remote_key};
 use crate::files::{MIB, read_text_at_most};
 use crate::publish::{HeardConfig, MAX_GENERATION, Reported};
@@ -110,7 +110,7 @@ async fn wish(
         wished.insert(robot.clone(), (generation, digest));
     }
     let robots: BTreeSet<String> = wished.keys().cloned().collect();
-    session.wait(robots, out, |robot, report| answer(wished.get(robot)?, report)).await
+    session.wait(robots, out, |robot, report| wished.get(robot).map_or(Word::None, |wish| answer(wish, report))).await
 }
 
 /// The generation of the next wish.
@@ -124,21 +124,20 @@ fn next_generation(robot: &str, config: &HeardConfig) -> anyhow::Result<u64> {
     })
 }
 
-/// A robot's last word on the wish of this generation and digest.
-fn answer((generation, digest): &(u64, String), report: &Reported) -> Option<(bool, String)> {
-    let Reported::Config(config) = report else { return None };
-    if config.generation < *generation || config.state == "pending" {
-        return None;
-    }
+/// What a report says of the wish of this generation and digest. Every wish has an answer of its own; those to others decide nothing.
+fn answer((generation, digest): &(u64, String), report: &Reported) -> Word {
+    let Reported::Config(config) = report else { return Word::None };
     if config.digest != *digest {
-        return Some((false, format!("refused: another wish took generation {}: try again", config.generation)));
+        let is_later = config.generation >= *generation && config.state != "pending";
+        return if is_later { Word::SoFar(ANOTHER) } else { Word::None };
     }
     let problems: String = config.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Some(match config.state.as_str() {
-        "applied" => (true, format!("applied as generation {generation}")),
-        "rolled_back" => (false, format!("rolled back:{problems}")),
-        _ => (false, format!("rejected:{problems}")),
-    })
+    match config.state.as_str() {
+        "pending" => Word::SoFar(STILL_TRIED),
+        "applied" => Word::Last(true, format!("applied as generation {generation}")),
+        "rolled_back" => Word::Last(false, format!("rolled back:{problems}")),
+        _ => Word::Last(false, format!("rejected:{problems}")),
+    }
 }
 
 fn shown(robot: &str, config: &HeardConfig) -> anyhow::Result<String> {
@@ -295,12 +294,18 @@ mod tests {
             Reported::Config(HeardConfig { generation, state, digest, problems, ..HeardConfig::default() })
         };
         let wish = (3, "d".to_owned());
-        for early in [heard(2, "applied", "c"), heard(3, "pending", "d")] {
-            assert_eq!(answer(&wish, &early), None);
+        let another = Word::SoFar(ANOTHER);
+        for (report, word) in [
+            (heard(2, "applied", "c"), Word::None),
+            (heard(3, "pending", "e"), Word::None),
+            (heard(3, "pending", "d"), Word::SoFar(STILL_TRIED)),
+            (heard(3, "rejected", "e"), another.clone()),
+            (heard(4, "applied", "e"), another),
+            (heard(3, "applied", "d"), Word::Last(true, "applied as generation 3".to_owned())),
+            (heard(3, "rejected", "d"), Word::Last(false, "rejected:\n  log.level: no".to_owned())),
+            (heard(3, "rolled_back", "d"), Word::Last(false, "rolled back:\n  log.level: no".to_owned())),
+        ] {
+            assert_eq!(answer(&wish, &report), word, "{report:?}");
         }
-        assert_eq!(answer(&wish, &heard(3, "applied", "d")), Some((true, "applied as generation 3".to_owned())));
-        let back = answer(&wish, &heard(3, "rolled_back", "d"));
-        assert_eq!(back, Some((false, "rolled back:\n  log.level: no".to_owned())));
-        assert!(answer(&wish, &heard(3, "applied", "e")).unwrap().1.contains("another wish"));
     }
 }

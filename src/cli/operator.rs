@@ -101,37 +101,55 @@ impl Session {
         Ok(self.operator.kept(QUIET).await.map(drop)?)
     }
 
-    /// Waits until each of these robots has been answered for: `take` looks at a report and gives the robot's last word, and whether
-    /// it is a good one. Prints a line for each; tells whether all went well.
+    /// Waits until each of these robots has been answered for: `hear` tells what a report means. Prints a line for each; tells whether all
+    /// went well.
     pub(super) async fn wait(
         &mut self,
         robots: BTreeSet<String>,
         out: &mut dyn Write,
-        mut take: impl FnMut(&str, &Reported) -> Option<(bool, String)>,
+        mut hear: impl FnMut(&str, &Reported) -> Word,
     ) -> anyhow::Result<bool> {
         let deadline = now() + self.timeout;
-        let (mut missing, mut all_good) = (robots, true);
+        let mut missing: BTreeMap<String, Option<&str>> = robots.into_iter().map(|robot| (robot, None)).collect();
+        let mut all_good = true;
         while !missing.is_empty() {
             let Ok(heard) = tokio::time::timeout(left(deadline), self.operator.next()).await else { break };
             let (robot, report) = heard?;
-            if missing.contains(&robot)
-                && let Some((is_good, word)) = take(&robot, &report)
-            {
-                missing.remove(&robot);
-                all_good &= is_good;
-                writeln!(out, "{}/{robot}: {word}", self.fleet)?;
+            let Some(so_far) = missing.get_mut(&robot) else { continue };
+            match hear(&robot, &report) {
+                Word::None => {}
+                Word::SoFar(what) => *so_far = Some(what),
+                Word::Last(is_good, word) => {
+                    missing.remove(&robot);
+                    all_good &= is_good;
+                    writeln!(out, "{}/{robot}: {word}", self.fleet)?;
+                }
             }
         }
-        for robot in &missing {
-            let (fleet, secs) = (&self.fleet, self.timeout.as_secs_f64());
-            writeln!(
-                out,
-                "{fleet}/{robot}: no answer within {secs} s; the wish stays with the broker and is taken when it is back"
-            )?;
+        let secs = self.timeout.as_secs_f64();
+        for (robot, so_far) in &missing {
+            let so_far = so_far.unwrap_or("the wish stays with the broker and is taken when it is back");
+            writeln!(out, "{}/{robot}: no answer within {secs} s; {so_far}", self.fleet)?;
         }
         Ok(all_good && missing.is_empty())
     }
 }
+
+/// What a report says of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Nothing.
+    None,
+    /// This, unless there is more to hear in time.
+    SoFar(&'static str),
+    /// The last that there is to hear, and whether it is good.
+    Last(bool, String),
+}
+
+/// Said of a wish that took too long.
+pub(super) const STILL_TRIED: &str = "it is still being tried: ask again what is in force";
+/// Said of a wish after which another one was answered.
+pub(super) const ANOTHER: &str = "another wish was answered meanwhile: look at what is in force";
 
 fn left(deadline: MonoTime) -> Duration {
     Duration::from_nanos(u64::try_from(deadline.nanos_since(now())).unwrap_or(0))

@@ -6,11 +6,12 @@ use std::io::Write;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use super::operator::Robots;
+use super::operator::{ANOTHER, Robots, STILL_TRIED, Word};
+use crate::config::WEIGHT;
 use crate::files::read_at_most;
 use crate::modality::{Modality, is_name};
 use crate::prompts::PartSource;
-use crate::publish::{HeardPrompt, Ingredient, MAX_PROMPT_BYTES, PromptSpec, Reported};
+use crate::publish::{HeardPrompt, Ingredient, MAX_PARTS, MAX_PROMPT_BYTES, PromptSpec, Reported};
 
 /// What to do with a robot's prompts.
 #[derive(Debug, Subcommand)]
@@ -63,6 +64,12 @@ impl PromptCommand {
                     "nothing is said of the prompt `{id}`: name a PART such as audio:FILE, or --negative, --in or --p-false for the \
                      prompt of this name in the config file; `perceptd prompt remove {id}` takes it away"
                 ))
+            }
+            Self::Add { parts, negative, .. } => {
+                let too_many = [("parts", parts.len()), ("negatives", negative.len())];
+                let too_many = too_many.into_iter().find(|(_, count)| *count > MAX_PARTS);
+                let too_many = too_many.map(|(what, count)| format!("{count} {what}: at most {MAX_PARTS} are taken"));
+                too_many.or_else(|| parts.iter().find_map(|part| weight(part).err()))
             }
             _ => None,
         }
@@ -117,11 +124,14 @@ async fn wish(id: &str, spec: Option<&PromptSpec>, robots: Robots, out: &mut dyn
     let known = std::mem::take(&mut session.prompts);
     let (mut answered, is_known) = (Vec::new(), known.values().any(|prompts| prompts.contains_key(id)));
     let word = |robot: &str, report: &Reported| {
-        let (is_good, word) = answer(id, &digest, true, report)?;
+        let (is_good, word) = match answer(id, &digest, true, report) {
+            Word::Last(is_good, word) => (is_good, word),
+            word => return word,
+        };
         answered.push((robot.to_owned(), is_good));
         let of_robot = known.get(robot);
         let is_stranger = is_good && of_robot.is_none_or(|prompts| !prompts.contains_key(id));
-        Some(if is_stranger { (is_known, stranger(id, of_robot)) } else { (is_good, word) })
+        if is_stranger { Word::Last(is_known, stranger(id, of_robot)) } else { Word::Last(is_good, word) }
     };
     let all_good = session.wait(names, out, word).await?;
     for (robot, _) in answered.iter().filter(|(_, is_good)| *is_good) {
@@ -139,23 +149,27 @@ fn stranger(id: &str, of_robot: Option<&BTreeMap<String, HeardPrompt>>) -> Strin
     format!("looks for no `{id}`; known: {known}")
 }
 
-/// A robot's last word on the wish.
-fn answer(id: &str, digest: &str, is_removal: bool, report: &Reported) -> Option<(bool, String)> {
+/// What a report says of the wish.
+fn answer(id: &str, digest: &str, is_removal: bool, report: &Reported) -> Word {
     match report {
-        Reported::PromptGone(gone) if gone == id && is_removal => Some((true, format!("prompt {id} is gone"))),
-        Reported::Prompt(prompt) if prompt.prompt == id && is_removal && prompt.origin == "file" => {
-            (prompt.state == "applied").then(|| (true, format!("prompt {id} is as the config file says")))
+        Reported::PromptGone(gone) if gone == id && is_removal => Word::Last(true, format!("prompt {id} is gone")),
+        Reported::PromptGone(gone) if gone == id => Word::SoFar(ANOTHER),
+        Reported::Prompt(HeardPrompt { prompt, state, origin, .. })
+            if prompt == id && is_removal && state == "applied" && origin == "file" =>
+        {
+            Word::Last(true, format!("prompt {id} is as the config file says"))
         }
         Reported::Prompt(prompt) if prompt.prompt == id && prompt.digest == digest => {
             let problems: String = prompt.problems.iter().map(|problem| format!("\n  {problem}")).collect();
             match prompt.state.as_str() {
-                "pending" => None,
-                "applied" => Some((true, format!("looks for {}", shown(prompt)))),
-                "rolled_back" => Some((false, format!("cannot look for {id}:{problems}"))),
-                _ => Some((false, format!("rejected {id}:{problems}"))),
+                "pending" => Word::SoFar(STILL_TRIED),
+                "applied" => Word::Last(true, format!("looks for {}", shown(prompt))),
+                "rolled_back" => Word::Last(false, format!("cannot look for {id}:{problems}")),
+                _ => Word::Last(false, format!("rejected {id}:{problems}")),
             }
         }
-        _ => None,
+        Reported::Prompt(prompt) if prompt.prompt == id && prompt.state != "pending" => Word::SoFar(ANOTHER),
+        _ => Word::None,
     }
 }
 
@@ -182,13 +196,23 @@ fn size(part: &Ingredient) -> usize {
 
 /// `audio:bark.wav`, or `0.5*audio:bark.wav`.
 fn weighted(part: &str) -> anyhow::Result<(Ingredient, f32)> {
-    let (weight, source) = match part.split_once('*') {
-        Some((weight, source)) if !weight.contains(':') => {
-            (weight.trim().parse().with_context(|| format!("`{weight}` is no weight: write 0.5*{source}"))?, source)
-        }
-        _ => (1.0, part),
-    };
+    let (weight, source) = weight(part).map_err(anyhow::Error::msg)?;
     Ok((ingredient(&source.parse()?)?, weight))
+}
+
+/// A part's weight, 1 where it says none, and the rest of it.
+fn weight(part: &str) -> Result<(f32, &str), String> {
+    let Some((weight, source)) = part.split_once('*').filter(|(weight, _)| !weight.contains(':')) else {
+        return Ok((1.0, part));
+    };
+    match weight.trim().parse() {
+        Ok(weight) if WEIGHT.contains(&f64::from(weight)) => Ok((weight, source)),
+        _ => Err(format!(
+            "`{weight}` is no weight: write 0.5*{source}, with a number from {} to {}",
+            WEIGHT.start(),
+            WEIGHT.end()
+        )),
+    }
 }
 
 fn ingredient(source: &PartSource) -> anyhow::Result<Ingredient> {
@@ -223,6 +247,10 @@ mod tests {
         for said in [&["text:a dog"][..], &["--negative", "text:rain"], &["--in", "audio"], &["--p-false", "0.1"]] {
             assert_eq!(line(said).unwrap().command.mistake(), None, "{said:?}");
         }
+        for (said, why) in [(&["text:a"; 17][..], "17 parts: at most 16"), (&["0*text:a"], "`0` is no weight")] {
+            let mistake = line(said).unwrap().command.mistake().unwrap();
+            assert!(mistake.contains(why), "{mistake}");
+        }
     }
 
     #[test]
@@ -243,6 +271,29 @@ mod tests {
     }
 
     #[test]
+    fn only_the_answer_to_this_wish_decides() {
+        let heard = |prompt: &str, state: &str, digest: &str| {
+            let (prompt, state, digest) = (prompt.to_owned(), state.to_owned(), digest.to_owned());
+            let (origin, problems) = ("topic".to_owned(), vec!["no".to_owned()]);
+            Reported::Prompt(HeardPrompt { prompt, state, digest, origin, problems, ..HeardPrompt::default() })
+        };
+        for (report, word) in [
+            (heard("cat", "applied", "d"), Word::None),
+            (heard("dog", "pending", "e"), Word::None),
+            (heard("dog", "applied", "e"), Word::SoFar(ANOTHER)),
+            (Reported::PromptGone("dog".to_owned()), Word::SoFar(ANOTHER)),
+            (heard("dog", "pending", "d"), Word::SoFar(STILL_TRIED)),
+            (heard("dog", "rejected", "d"), Word::Last(false, "rejected dog:\n  no".to_owned())),
+        ] {
+            assert_eq!(answer("dog", "d", false, &report), word, "{report:?}");
+        }
+        let replaced = Word::Last(false, "rejected dog:\n  no".to_owned());
+        assert_eq!(answer("dog", "d", true, &heard("dog", "rejected", "d")), replaced);
+        let gone = answer("dog", "d", true, &Reported::PromptGone("dog".to_owned()));
+        assert_eq!(gone, Word::Last(true, "prompt dog is gone".to_owned()));
+    }
+
+    #[test]
     fn parts_have_weights() {
         let text = |words: &str| Ingredient::Text(words.to_owned());
         assert_eq!(weighted("text:a dog").unwrap(), (text("a dog"), 1.0));
@@ -250,6 +301,11 @@ mod tests {
         assert_eq!(weighted("text:2*3").unwrap(), (text("2*3"), 1.0));
         for bad in ["x*text:a", "dog", "audio:/no/such.wav"] {
             assert!(weighted(bad).is_err(), "{bad}");
+        }
+        assert_eq!((weight("0.001*a").unwrap(), weight("1000*a").unwrap()), ((0.001, "a"), (1000.0, "a")));
+        for bad in ["0", "-1", "0.0009", "1001", "NaN", "inf"] {
+            let told = weight(&format!("{bad}*text:a")).unwrap_err();
+            assert!(told.contains(&format!("`{bad}` is no weight")) && told.ends_with("from 0.001 to 1000"), "{told}");
         }
     }
 }

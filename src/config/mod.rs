@@ -19,7 +19,7 @@ use crate::files::{MIB, read_text_at_most};
 
 pub use overlay::Overlay;
 pub use problem::Problem;
-pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, prompt_problems};
+pub use prompts::{P_FALSE, USUAL_P_FALSE, USUAL_SENSES, WEIGHT, prompt_problems};
 pub use remote::{ConfigFile, NOT_SHOWN, is_remote_key};
 pub use section::no_file;
 pub use settings::{

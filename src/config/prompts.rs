@@ -21,6 +21,9 @@ pub const USUAL_P_FALSE: f64 = 0.05;
 /// Such probabilities as can be asked for; 0 in a message stands for the usual one.
 pub const P_FALSE: RangeInclusive<f64> = 1e-6..=0.5;
 
+/// Weights that a part of a prompt may have; 0 in a message stands for 1.
+pub const WEIGHT: RangeInclusive<f64> = 0.001..=1000.0;
+
 /// Second levels of event topics that are kept for what has no prompt, so that no prompt's events come under them.
 const RESERVED: [&str; 2] = ["live", "novel"];
 
@@ -91,7 +94,7 @@ fn parts(section: &mut Section<'_>, folder: &Path) -> Vec<Part> {
             part.problem("names no `audio`, `image` or `text`");
         }
         let source = one_source(&mut part, folder);
-        let weight = part.number("weight", 0.001..=1000.0).unwrap_or(1.0) as f32;
+        let weight = part.number("weight", WEIGHT).unwrap_or(1.0) as f32;
         parts.extend(source.map(|source| Part { source, weight }));
     }
     parts
@@ -147,10 +150,10 @@ pub fn prompt_problems(prompt: &PromptSettings, settings: &Settings) -> Vec<Prob
     if prompt.parts.is_empty() {
         wrong("parts", "made of nothing, and the config file has no prompt of this name: give at least one".to_owned());
     }
-    for (index, part) in prompt.parts.iter().enumerate().filter(|(_, part)| !(0.001..=1000.0).contains(&part.weight)) {
+    for (index, part) in prompt.parts.iter().enumerate().filter(|(_, part)| !WEIGHT.contains(&f64::from(part.weight))) {
         wrong(
             &format!("parts[{index}].weight"),
-            format!("expected a number from 0.001 to 1000, found {}", part.weight),
+            format!("expected a number from {} to {}, found {}", WEIGHT.start(), WEIGHT.end(), part.weight),
         );
     }
     if !P_FALSE.contains(&prompt.p_false) {

@@ -91,7 +91,7 @@ impl Boot {
             Ok(content) => content,
             Err(what) => {
                 tracing::error!(prompt = %id, %what, "a prompt that came by topic cannot be read any more");
-                drop(self.book.unreadable(&id, what));
+                drop(self.book.unreadable(&id, what, payload_digest(&payload)));
                 return;
             }
         };

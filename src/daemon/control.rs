@@ -24,7 +24,7 @@ use crate::config::{ConfigFile, LogLevel, Settings, prompt_problems};
 use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
-use crate::publish::{About, Arrivals, Asked, Inbox, Publisher, RefusalReason, Refused, subscriptions};
+use crate::publish::{About, Arrivals, Arrived, Asked, Inbox, Publisher, RefusalReason, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
 use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
@@ -148,6 +148,11 @@ impl Control {
                     break;
                 }
             };
+            for before in self.pipes.arrivals.replaced(&arrived.topic) {
+                if before.payload != arrived.payload {
+                    self.tell_replaced(before, sources);
+                }
+            }
             match self.inbox.push(arrived, unix_now_nanos()) {
                 Ok(Some(asked)) => self.take(asked, sources),
                 Ok(None) => {}
@@ -238,6 +243,23 @@ impl Control {
         }
     }
 
+    /// A wish to which another one came before it was looked at.
+    fn tell_replaced(&mut self, arrived: Arrived, sources: &mut Sources) {
+        match self.inbox.push(arrived, unix_now_nanos()) {
+            Ok(Some(Asked::Config(wish))) => {
+                let steps = self.transaction.replaced(wish);
+                self.config_steps(steps, sources);
+            }
+            Ok(Some(Asked::Prompt(wish))) => {
+                let steps = self.book.replaced_unseen(&wish);
+                self.prompt_steps(steps);
+            }
+            // No command is kept, so none is replaced.
+            Ok(_) => {}
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
     fn refuse(&mut self, refused: Refused) {
         self.publisher.count_refusal(refused.reason);
         if self.refusals.is_new(&refused) {
@@ -245,11 +267,12 @@ impl Control {
         }
         match refused.about {
             About::Config if refused.reason != RefusalReason::Poison => {
-                drop(self.transaction.unreadable(refused.what));
+                // Which generation it is of cannot be read.
+                drop(self.transaction.refuse(0, refused.digest.into(), refused.what));
                 self.report_config();
             }
             About::Prompt(id) => {
-                let steps = self.book.unreadable(&id, refused.what);
+                let steps = self.book.unreadable(&id, refused.what, refused.digest.into());
                 self.prompt_steps(steps);
             }
             About::Command(Some(to)) => Commands::refuse(to, refused.what, &self.publisher),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::transaction::REPLACED;
 use crate::config::{USUAL_P_FALSE, USUAL_SENSES, Winner};
 use crate::prompts::{PromptId, PromptSettings};
 use crate::publish::{PromptContent, PromptOrigin, PromptReport, PromptWish};
@@ -89,14 +90,13 @@ impl PromptBook {
 
     /// A wish came; `check` says what is wrong with a prompt, as with one of the file.
     pub(super) fn wish(&mut self, wish: PromptWish, check: impl Fn(&PromptSettings) -> Vec<Fault>) -> Vec<PromptStep> {
-        if let Some(report) = self.reports.get(&wish.id)
-            && report.digest == wish.digest
-        {
+        // What was refused may be right now, for instance because there is room.
+        if let Some(report) = self.told(&wish.id, &wish.digest).filter(|report| report.state != WishState::Rejected) {
             return vec![PromptStep::Report(report.clone())];
         }
         let PromptWish { id, content, digest, payload } = wish;
         let PromptContent::Made { parts, negatives, senses, p_false, is_disabled } = content else {
-            return self.removed(&id);
+            return [self.replaced(&id, &digest), self.removed(&id)].concat();
         };
         let asked = PromptSettings {
             id: id.clone(),
@@ -114,22 +114,49 @@ impl PromptBook {
         if !faults.is_empty() {
             return self.tell(&id, WishState::Rejected, faults, digest);
         }
+        let mut steps = self.replaced(&id, &digest);
         let held = |settings| Held { settings, digest: digest.clone(), payload };
         if is_disabled {
             let held = held(None);
             let keep = PromptStep::Keep(id.clone(), held.payload.clone());
             self.trying.insert(id.clone(), held);
-            return vec![keep, PromptStep::Drop(id)];
+            steps.extend([keep, PromptStep::Drop(id)]);
+            return steps;
         }
         self.trying.insert(id.clone(), held(Some(settings.clone())));
-        let mut steps = self.tell(&id, WishState::Pending, Vec::new(), digest.clone());
+        steps.extend(self.tell(&id, WishState::Pending, Vec::new(), digest.clone()));
         steps.push(PromptStep::Enrol(settings, digest));
         steps
     }
 
-    /// A wish that could not be read.
-    pub(super) fn unreadable(&mut self, id: &PromptId, what: String) -> Vec<PromptStep> {
-        self.tell(id, WishState::Rejected, vec![Fault::whole(what)], String::new())
+    /// A wish that could not be read. One that comes again is answered as it was.
+    pub(super) fn unreadable(&mut self, id: &PromptId, what: String, digest: String) -> Vec<PromptStep> {
+        match self.told(id, &digest) {
+            Some(report) => vec![PromptStep::Report(report.clone())],
+            None => self.tell(id, WishState::Rejected, vec![Fault::whole(what)], digest),
+        }
+    }
+
+    /// Another wish came before this one was looked at, and is told next.
+    pub(super) fn replaced_unseen(&self, wish: &PromptWish) -> Vec<PromptStep> {
+        let faults = vec![Fault::whole(REPLACED)];
+        let report = self.report(&wish.id, WishState::Rejected, faults, wish.digest.clone());
+        if self.has_room_for(&wish.id) { vec![PromptStep::Report(report)] } else { Vec::new() }
+    }
+
+    /// The last report, if it answers the wish with this digest.
+    fn told(&self, id: &PromptId, digest: &str) -> Option<&PromptReport> {
+        self.reports.get(id).filter(|report| report.digest == digest)
+    }
+
+    /// Who wished what is being tried under this name is told that another wish takes its place.
+    fn replaced(&mut self, id: &PromptId, by: &str) -> Vec<PromptStep> {
+        match self.trying.remove(id) {
+            Some(held) if held.digest != by => {
+                self.tell(id, WishState::Rejected, vec![Fault::whole(REPLACED)], held.digest)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The payload of a prompt that is being tried, for it is to be kept now.
@@ -188,7 +215,6 @@ impl PromptBook {
     }
 
     fn removed(&mut self, id: &PromptId) -> Vec<PromptStep> {
-        self.trying.remove(id);
         let was_held = self.topic.remove(id).is_some();
         match self.file.get(id).cloned() {
             Some(settings) if was_held => {
@@ -250,11 +276,15 @@ impl PromptBook {
 
     fn tell(&mut self, id: &PromptId, state: WishState, faults: Vec<Fault>, digest: String) -> Vec<PromptStep> {
         let report = self.report(id, state, faults, digest);
-        if self.reports.len() >= MOST_REPORTS && !self.reports.contains_key(id) {
+        if !self.has_room_for(id) {
             return Vec::new();
         }
         self.reports.insert(id.clone(), report.clone());
         vec![PromptStep::Report(report)]
+    }
+
+    fn has_room_for(&self, id: &PromptId) -> bool {
+        self.reports.len() < MOST_REPORTS || self.reports.contains_key(id)
     }
 
     /// A report of what is in force under this name now.

@@ -131,10 +131,12 @@ fn what_became_of_a_wish_outlasts_the_start_of_the_file() {
     };
     book.file_started(&dog, Ok(()));
     assert_eq!(last(&book), (WishState::Applied, PromptOrigin::File, vec![], String::new()), "there was no wish");
-    book.unreadable(&dog, "cut off".to_owned());
+    let cut_off = |book: &mut PromptBook| book.unreadable(&dog, "cut off".to_owned(), "c".to_owned());
+    let steps = cut_off(&mut book);
+    assert_eq!((cut_off(&mut book), steps.len()), (steps, 1), "who wishes it again is answered again");
     book.file_started(&dog, Ok(()));
     let unreadable = vec![Fault::whole("cut off")];
-    assert_eq!(last(&book), (WishState::Rejected, PromptOrigin::File, unreadable, String::new()));
+    assert_eq!(last(&book), (WishState::Rejected, PromptOrigin::File, unreadable, "c".to_owned()));
     let wish = made("dog", vec![words("")], None);
     book.wish(wish.clone(), fine);
     book.settled(&dog, &wish.digest, Err(Fault::whole("silent")));
@@ -148,7 +150,18 @@ fn a_newer_wish_overtakes_one_that_is_being_tried() {
     let mut book = book();
     let (first, second) = (made("cat", vec![words("a")], None), made("cat", vec![words("b")], None));
     book.wish(first.clone(), fine);
-    book.wish(second.clone(), fine);
+    let steps = book.wish(second.clone(), fine);
+    let told = steps.iter().filter_map(|step| match step {
+        PromptStep::Report(report) => Some((report.digest.clone(), report.state, report.faults.clone())),
+        _ => None,
+    });
+    let (rejected, pending) = (WishState::Rejected, WishState::Pending);
+    let expected =
+        [(first.digest.clone(), rejected, vec![Fault::whole(REPLACED)]), (second.digest.clone(), pending, vec![])];
+    assert_eq!(told.collect::<Vec<_>>(), expected, "both are told");
+    let unseen = made("cat", vec![words("c")], None);
+    assert_eq!(self::told(&book.replaced_unseen(&unseen)).0, rejected);
+    assert_eq!(book.reports().find(|report| report.prompt == unseen.id).unwrap().digest, second.digest);
     assert!(!book.is_wanted(&first.id, &first.digest) && book.is_wanted(&second.id, &second.digest));
     assert_eq!(book.settled(&first.id, &first.digest, Ok(())), []);
 }
@@ -178,7 +191,7 @@ fn strangers_fill_neither_memory_nor_the_broker() {
     let mut book = book();
     let mut reports = 0;
     for index in 0..1000 {
-        reports += book.unreadable(&format!("x{index}").as_str().into(), "bad".to_owned()).len();
+        reports += book.unreadable(&format!("x{index}").as_str().into(), "bad".to_owned(), String::new()).len();
     }
     assert_eq!(reports, MOST_REPORTS - 1);
     let mut book = self::book();
@@ -188,4 +201,6 @@ fn strangers_fill_neither_memory_nor_the_broker() {
     assert_eq!(told(&book.wish(made("more", vec![words("x")], None), fine)).0, WishState::Rejected);
     let large = PromptWish { payload: vec![0; MOST_BYTES], ..made("x1", vec![words("y")], None) };
     assert_eq!(told(&book.wish(large, fine)).0, WishState::Rejected);
+    book.wish(PromptWish { content: PromptContent::Removed, ..made("x0", vec![], None) }, fine);
+    assert_eq!(told(&book.wish(made("more", vec![words("x")], None), fine)).0, WishState::Pending, "there is room now");
 }

@@ -7,6 +7,9 @@ use crate::publish::{ConfigWish, MAX_GENERATION};
 use crate::store::{Answer, ConfigLedger, Fault, Trial, WishState};
 use crate::time::MonoTime;
 
+/// Said of a wish that another one replaced.
+pub(super) const REPLACED: &str = "a later wish came before this one was tried, and takes its place";
+
 /// What to do next, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -52,12 +55,14 @@ pub(super) struct Transaction {
     watch_nanos: i64,
     /// What is wrong with a wish that has no place among the generations; told until the next one comes.
     beside: Option<Fault>,
+    /// Answers to such wishes, and to those that another one replaced, which are still to be told.
+    asides: Vec<Answer>,
 }
 
 impl Transaction {
     /// Starts with what is in force.
     pub(super) const fn new(ledger: ConfigLedger, watch_nanos: i64) -> Self {
-        Self { ledger, stage: Stage::Idle, waiting: None, watch_nanos, beside: None }
+        Self { ledger, stage: Stage::Idle, waiting: None, watch_nanos, beside: None, asides: Vec::new() }
     }
 
     /// What is in force, and the last answer.
@@ -71,9 +76,14 @@ impl Transaction {
         answered.chain(self.beside.clone()).collect()
     }
 
-    /// What is wrong with a wish that has no place among the generations.
-    pub(super) const fn beside(&self) -> Option<&Fault> {
-        self.beside.as_ref()
+    /// Answers to wishes that leave the last answer as it is, each to be told once and before it.
+    pub(super) fn asides(&self) -> &[Answer] {
+        &self.asides
+    }
+
+    /// The same, for they are told now.
+    pub(super) fn take_asides(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.asides)
     }
 
     /// Whether a change is in force that may yet go.
@@ -97,27 +107,27 @@ impl Transaction {
                 "generation {} is higher than {MAX_GENERATION}, the highest: count them up by one",
                 wish.generation
             );
-            return self.unreadable(what);
+            return self.refuse(wish.generation, wish.digest, what);
         }
         if self.stage != Stage::Idle {
-            // A retained wish may come again while it is being tried.
-            if !matches!(self.current(), Some(change) if change.digest == wish.digest) {
-                self.waiting = Some(wish);
-            }
-            return Vec::new();
+            return self.wait(wish);
         }
         self.beside = None;
         if let Some(answer) = &self.ledger.answer {
-            if wish.generation < answer.generation || wish.digest == answer.digest {
+            if wish.digest == answer.digest {
                 return vec![Step::Report];
             }
-            if wish.generation == answer.generation {
-                let what = format!(
-                    "generation {} has been used with other content: give this one a higher generation",
-                    wish.generation
-                );
+            let (generation, last) = (wish.generation, answer.generation);
+            if generation < last {
+                let what =
+                    format!("generation {generation} is lower than {last}, the last one: wish again with a higher one");
+                return self.aside(generation, wish.digest, what);
+            }
+            if generation == last {
+                let what =
+                    format!("generation {generation} has been used with other content: wish again with a higher one");
                 // The answer that stands is the truth about this generation; it is told with what is wrong now.
-                return self.unreadable(what);
+                return self.refuse(generation, wish.digest, what);
             }
         }
         match self.candidate(&wish).and_then(|changes| check(&changes).map(|()| changes)) {
@@ -134,9 +144,34 @@ impl Transaction {
     }
 
     /// A wish that could not be read, or that has no place among the generations.
-    pub(super) fn unreadable(&mut self, what: String) -> Vec<Step> {
-        self.beside = Some(Fault::whole(what));
+    pub(super) fn refuse(&mut self, generation: u64, digest: String, what: String) -> Vec<Step> {
+        self.beside = Some(Fault::whole(what.clone()));
+        self.aside(generation, digest, what)
+    }
+
+    fn aside(&mut self, generation: u64, digest: String, what: String) -> Vec<Step> {
+        let faults = vec![Fault::whole(what)];
+        self.asides.push(Answer { generation, digest, state: WishState::Rejected, faults });
         vec![Step::Report]
+    }
+
+    /// Another one is being tried: this one waits, in the place of any other.
+    fn wait(&mut self, wish: ConfigWish) -> Vec<Step> {
+        // A retained wish may come again while it is being tried.
+        if matches!(self.current(), Some(change) if change.digest == wish.digest) {
+            return Vec::new();
+        }
+        match self.waiting.replace(wish) {
+            Some(before) if self.waiting.as_ref().is_some_and(|wish| wish.digest != before.digest) => {
+                self.replaced(before)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A wish whose place another one takes before it was tried.
+    pub(super) fn replaced(&mut self, wish: ConfigWish) -> Vec<Step> {
+        self.aside(wish.generation, wish.digest, REPLACED.to_owned())
     }
 
     /// Everything is ready, or cannot be had.

@@ -25,6 +25,13 @@ fn state(transaction: &Transaction) -> Option<(u64, WishState)> {
     transaction.ledger().answer.as_ref().map(|answer| (answer.generation, answer.state))
 }
 
+/// What is told beside the last answer, each with its generation and digest.
+fn asides(transaction: &mut Transaction) -> Vec<(u64, String, String)> {
+    let asides = transaction.take_asides();
+    assert!(asides.iter().all(|answer| answer.state == WishState::Rejected));
+    asides.into_iter().map(|answer| (answer.generation, answer.digest, answer.faults[0].what.clone())).collect()
+}
+
 const REFUSED: [Step; 1] = [Step::Report];
 const BACK: [Step; 3] = [Step::Undo, Step::Remember, Step::Report];
 
@@ -58,14 +65,20 @@ fn a_wish_that_works_is_kept_and_the_one_before_remembered() {
 fn old_generations_change_nothing_and_are_answered_anew() {
     let mut transaction = start();
     apply(&mut transaction, wish(5, "{}"));
-    for again in [wish(5, "{}"), wish(4, r#"{"log":{"level":"warn"}}"#)] {
+    for (again, told) in [(wish(5, "{}"), 0), (wish(4, r#"{"log":{"level":"warn"}}"#), 1)] {
         assert_eq!(transaction.wish(again, |_| panic!("checked")), [Step::Report]);
         assert_eq!((state(&transaction), transaction.faults()), (Some((5, WishState::Applied)), vec![]));
+        assert_eq!(asides(&mut transaction).len(), told);
     }
     let other = wish(5, r#"{"log":{"level":"warn"}}"#);
     assert_eq!(transaction.wish(other, |_| panic!("checked")), [Step::Report]);
     assert_eq!(state(&transaction), Some((5, WishState::Applied)));
     assert!(transaction.faults()[0].what.contains("other content"));
+    let told = asides(&mut transaction);
+    assert!(
+        matches!(&told[..], [(5, digest, what)] if digest.contains("warn") && what.contains("other content")),
+        "{told:?}"
+    );
     assert_eq!(transaction.wish(wish(5, "{}"), |_| panic!("checked")), [Step::Report]);
     assert_eq!(transaction.faults(), []);
 }
@@ -163,9 +176,12 @@ fn what_is_tried_at_an_ordered_stop_is_tried_by_the_next_start() {
 fn only_the_newest_of_those_that_wait_is_tried() {
     let mut transaction = start();
     transaction.wish(wish(1, "{}"), |_| Ok(()));
-    for waiting in [wish(1, "{}"), wish(2, "{}"), wish(3, "{}")] {
+    for waiting in [wish(1, "{}"), wish(2, "{}"), wish(2, "{}")] {
         assert_eq!(transaction.wish(waiting, |_| panic!("checked")), []);
     }
+    assert_eq!(transaction.wish(wish(3, "{}"), |_| panic!("checked")), [Step::Report]);
+    assert_eq!(asides(&mut transaction), [(2, "2:{}".to_owned(), REPLACED.to_owned())], "who wished it is told");
+    assert_eq!(state(&transaction), Some((1, WishState::Pending)), "what is being tried still is");
     assert_eq!(transaction.next_waiting(), None);
     transaction.prepared(Err(vec![]));
     assert_eq!(transaction.next_waiting(), Some(wish(3, "{}")));
@@ -180,6 +196,6 @@ fn news_of_another_stage_changes_nothing() {
     assert_eq!(transaction.looked(secs(9.0), fault("x")), []);
     assert_eq!(transaction.committed(Err("x".to_owned())), []);
     assert_eq!(state(&transaction), None);
-    assert_eq!(transaction.unreadable("not protobuf".to_owned()), [Step::Report]);
+    assert_eq!(transaction.refuse(0, "d".to_owned(), "not protobuf".to_owned()), [Step::Report]);
     assert_eq!((state(&transaction), transaction.faults()), (None, fault("not protobuf")));
 }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
@@ -18,6 +18,9 @@ use crate::time::MonoTime;
 const MOST_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(319);
 /// Bytes of what waits: twice what all prompts of a robot may have.
 const MOST_BYTES: usize = 32 << 20;
+/// Replaced messages that are still to be answered, and their bytes.
+const MOST_REPLACED: usize = 16;
+const MOST_REPLACED_BYTES: usize = 4 << 20;
 /// What the broker keeps is asked for again at once, and then so much later each time.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 /// Topics of which it is known what was let in.
@@ -80,6 +83,7 @@ impl Arrived {
 pub struct Arrivals {
     pipe: Receiver<Arrived>,
     load: Arc<Load>,
+    replaced: Arc<Mutex<Vec<Arrived>>>,
 }
 
 impl Arrivals {
@@ -91,6 +95,17 @@ impl Arrivals {
         }
         received
     }
+
+    /// Those that gave way to newer ones of this topic, oldest first, as far as there was room for them: whoever sent them waits for an
+    /// answer.
+    pub fn replaced(&self, topic: &str) -> Vec<Arrived> {
+        lock(&self.replaced).extract_if(.., |arrived| arrived.topic == topic).collect()
+    }
+}
+
+fn lock(replaced: &Mutex<Vec<Arrived>>) -> MutexGuard<'_, Vec<Arrived>> {
+    // Whole messages are put in and taken out: a panic leaves nothing half done.
+    replaced.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What waits for the inbox.
@@ -138,11 +153,17 @@ pub(super) struct Door {
 /// The way from the client to the inbox.
 pub(super) fn arrivals(dropped: Arc<AtomicU64>) -> (Door, Arrivals) {
     let load = Arc::new(Load::default());
-    let (replaced, count) = (Arc::clone(&load), Arc::clone(&dropped));
+    let (waiting, count, replaced) = (Arc::clone(&load), Arc::clone(&dropped), Arc::<Mutex<Vec<Arrived>>>::default());
+    let owed = Arc::clone(&replaced);
     // None goes because the pipe is full: the door lets no more in than it has room for.
     let on_replaced = move |old: &Arrived| {
-        replaced.less(old);
+        waiting.less(old);
         count.fetch_add(1, Ordering::Relaxed);
+        let mut owed = lock(&owed);
+        let bytes = owed.iter().chain([old]).map(Arrived::bytes).sum::<usize>();
+        if owed.len() < MOST_REPLACED && bytes <= MOST_REPLACED_BYTES {
+            owed.push(old.clone());
+        }
     };
     let (sender, pipe) = bounded(MOST_WAITING, WhenFull::Latest(is_newer_state), Box::new(on_replaced));
     let (ask_at, backoff) = (MonoTime::default(), Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1, 0));
@@ -157,7 +178,7 @@ pub(super) fn arrivals(dropped: Arc<AtomicU64>) -> (Door, Arrivals) {
         ask_at,
         backoff,
     };
-    (door, Arrivals { pipe, load })
+    (door, Arrivals { pipe, load, replaced })
 }
 
 impl Door {
@@ -284,6 +305,13 @@ mod tests {
         }
         assert_eq!(dropped.load(Ordering::Relaxed), 2, "settings that were replaced");
         assert!(!door.asks_again(LATER), "nothing of them is lost");
+        let replaced = arrivals.replaced("config/desired");
+        assert_eq!(
+            replaced.iter().map(|arrived| arrived.payload[0]).collect::<Vec<_>>(),
+            [0, 1],
+            "they are owed an answer"
+        );
+        assert!(arrivals.replaced("config/desired").is_empty() && arrivals.replaced("prompt/p1/desired").is_empty());
         let waited = rest(&arrivals);
         assert_eq!((waited.len(), waited.last().unwrap()), (257, &("config/desired".to_owned(), vec![2])));
         assert!(!door.asks_again(LATER));

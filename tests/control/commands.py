@@ -7,6 +7,7 @@ With `--record`, `--snapshot`, `--retain` or `--ask` it sends that one command a
 import argparse
 import base64
 import glob
+import hashlib
 import importlib
 import json
 import os
@@ -83,8 +84,10 @@ class Asker:
         with self.news:
             seen = len(self.reported)
         message = self.config.ConfigDesired(generation=generation, patch_json=json.dumps(patch))
-        self.client.publish(f"{self.root}config/desired", message.SerializeToString(), qos=1, retain=True).wait_for_publish(20)
-        final = lambda: [r for r in self.reported[seen:] if r.state != self.config.WISH_STATE_PENDING]
+        payload = message.SerializeToString()
+        self.client.publish(f"{self.root}config/desired", payload, qos=1, retain=True).wait_for_publish(20)
+        digest = hashlib.sha256(payload).hexdigest()
+        final = lambda: [r for r in self.reported[seen:] if r.digest == digest and r.state != self.config.WISH_STATE_PENDING]
         with self.news:
             assert self.news.wait_for(final, 60), "no report"
             last = final()[-1]

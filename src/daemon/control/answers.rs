@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Overlay;
 use crate::prompts::PromptId;
 use crate::publish::{PromptOrigin, PromptReport};
-use crate::store::{ConfigLedger, Fault, WishState};
+use crate::store::{Answer, ConfigLedger, Fault, WishState};
 use crate::time::{MonoTime, NANOS_PER_SEC};
 
 /// The log has at most [`MOST_LINES`] on answers in this time.
@@ -19,7 +19,7 @@ const MOST_CHARS: usize = 160;
 #[derive(Default)]
 pub(super) struct Answers {
     config: Option<(u64, String, WishState)>,
-    beside: Option<Fault>,
+    aside: Option<Answer>,
     /// No more names than there are reports.
     prompts: BTreeMap<PromptId, (String, WishState)>,
     lines: usize,
@@ -38,8 +38,8 @@ impl Answers {
         answers
     }
 
-    /// What was answered to a wish for the config; `beside` is wrong with one that has no place among the generations.
-    pub(super) fn config(&mut self, ledger: &ConfigLedger, beside: Option<&Fault>) {
+    /// What was answered to the last wish for the config.
+    pub(super) fn config(&mut self, ledger: &ConfigLedger) {
         if self.is_new_of_config(ledger)
             && let Some(answer) = ledger.answer.as_ref().filter(|answer| answer.state != WishState::Pending)
             && self.has_room()
@@ -52,13 +52,17 @@ impl Answers {
                 tracing::warn!(generation, ?problems, "a config that came by topic is {}", outcome(answer.state));
             }
         }
-        if self.beside.as_ref() != beside {
-            self.beside = beside.cloned();
-            if let Some(fault) = beside
-                && self.has_room()
-            {
-                tracing::warn!(problems = ?in_short(std::slice::from_ref(fault)), "a config that came by topic is not taken");
-            }
+    }
+
+    /// What was answered to a wish for the config that leaves the last answer as it is.
+    pub(super) fn aside(&mut self, answer: &Answer) {
+        if self.aside.as_ref() == Some(answer) {
+            return;
+        }
+        self.aside = Some(answer.clone());
+        if self.has_room() {
+            let (generation, problems) = (answer.generation, in_short(&answer.faults));
+            tracing::warn!(generation, ?problems, "a config that came by topic is not taken");
         }
     }
 
@@ -143,7 +147,6 @@ fn in_short(faults: &[Fault]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Answer;
 
     fn ledger(generation: u64, state: WishState) -> ConfigLedger {
         let answer = Answer { generation, digest: generation.to_string(), state, faults: vec![Fault::whole("no")] };
@@ -155,18 +158,18 @@ mod tests {
         let mut answers = Answers::new(&ledger(1, WishState::Applied), std::iter::empty());
         let at = |secs: i64| MonoTime::from_nanos(secs * NANOS_PER_SEC);
         answers.tell(at(100));
-        answers.config(&ledger(1, WishState::Applied), None);
+        answers.config(&ledger(1, WishState::Applied));
         assert_eq!(answers.lines, 0, "that of the run before");
         for state in [WishState::Pending, WishState::Applied, WishState::Applied] {
-            answers.config(&ledger(2, state), None);
+            answers.config(&ledger(2, state));
         }
         assert_eq!(answers.lines, 1);
-        let beside = Fault::whole("too high");
-        answers.config(&ledger(2, WishState::Applied), Some(&beside));
-        answers.config(&ledger(2, WishState::Applied), Some(&beside));
+        let aside = ledger(9, WishState::Rejected).answer.unwrap();
+        answers.aside(&aside);
+        answers.aside(&aside);
         assert_eq!(answers.lines, 2);
         for generation in 3..1_000 {
-            answers.config(&ledger(generation, WishState::Rejected), None);
+            answers.config(&ledger(generation, WishState::Rejected));
         }
         assert_eq!((answers.lines, answers.untold), (MOST_LINES, 997 + 2 - 16));
         answers.tell(at(105));

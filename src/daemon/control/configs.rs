@@ -12,7 +12,7 @@ use crate::daemon::threads::WindowChange;
 use crate::daemon::transaction::Step;
 use crate::modality::{Modality, SensorId};
 use crate::publish::ConfigReport;
-use crate::store::{Fault, RemoteError};
+use crate::store::{ConfigLedger, Fault, RemoteError};
 use crate::telemetry::SensorState;
 use crate::time::now;
 use crate::windows::Windower;
@@ -44,7 +44,8 @@ impl Control {
                     Vec::new()
                 }
                 Step::Report => {
-                    self.answers.config(self.transaction.ledger(), self.transaction.beside());
+                    self.answers.config(self.transaction.ledger());
+                    self.transaction.asides().iter().for_each(|answer| self.answers.aside(answer));
                     self.report_config();
                     Vec::new()
                 }
@@ -140,13 +141,21 @@ impl Control {
         silent.collect()
     }
 
-    pub(super) fn report_config(&self) {
-        let ledger = self.transaction.ledger();
+    /// Tells the answers that are owed, and last the one that stands.
+    pub(super) fn report_config(&mut self) {
+        for answer in self.transaction.take_asides() {
+            let faults = answer.faults.clone();
+            self.report(&ConfigLedger { answer: Some(answer), ..self.transaction.ledger().clone() }, &faults);
+        }
+        self.report(self.transaction.ledger(), &self.transaction.faults());
+    }
+
+    fn report(&self, ledger: &ConfigLedger, faults: &[Fault]) {
         let changes = Overlay::parse(&ledger.changes).unwrap_or_default();
         self.publisher.config_reported(&ConfigReport {
             at: now(),
             ledger,
-            faults: &self.transaction.faults(),
+            faults,
             in_force_json: &self.remote.file.json_with(&changes),
             file: &self.remote.file.path().display().to_string(),
         });

@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_line_now_and_then() {
-        let refused = |reason| Refused { reason, what: String::new(), about: About::Nothing };
+        let refused = |reason| Refused { reason, what: String::new(), about: About::Nothing, digest: Box::default() };
         let mut refusals = Refusals::default();
         let at = |secs: i64| MonoTime::from_nanos(secs * NANOS_PER_SEC);
         refusals.tell(at(100));

@@ -1,17 +1,20 @@
 //! What waits to be published, and in which order it goes. Pure: it knows neither threads nor the client.
 //!
-//! State (status, active, health, what is reported) keeps its newest and says it again on every connect; replies wait in a short
-//! queue; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
+//! State (status, active, health, what is reported) keeps its newest and says it again on every connect; answers to wishes and replies
+//! wait in short queues; events go through the outbox; of vectors only the newest of each topic waits, and one that is replaced is counted.
 
 mod home;
 mod numbers;
 mod reported;
+mod state;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use self::home::Home;
 use self::numbers::Numbers;
+use self::state::State;
 use super::home_assistant::HomeAssistant;
 use super::inbox::RefusalReason;
 use super::outbox::{Outbox, Outcome, Record, RecordId, Resent};
@@ -44,13 +47,6 @@ pub(super) enum Ticket {
     Reply(u64),
     Record(RecordId),
     Flow(String),
-}
-
-/// A state topic: its newest message, and how far it is.
-struct State {
-    message: Message,
-    is_said: bool,
-    in_client: bool,
 }
 
 /// Replies that may wait for the broker; who asked has long given up on an older one.
@@ -122,11 +118,9 @@ impl Desk {
     /// The next message to hand to the client: state first, then replies, then events while fewer than `max_in_flight` are
     /// unacknowledged, then vectors.
     pub(super) fn next(&mut self, max_in_flight: usize, now: MonoTime) -> Option<(Ticket, Message)> {
-        let unsaid = self.states.iter_mut().find(|(_, state)| !state.is_said && !state.in_client);
-        if let Some(((class, topic), state)) = unsaid {
-            state.in_client = true;
-            state.is_said = true;
-            return Some((Ticket::State(*class, topic.clone()), state.message.clone()));
+        let unsaid = self.states.iter_mut().find_map(|(key, state)| Some((key, state.next()?)));
+        if let Some(((class, topic), message)) = unsaid {
+            return Some((Ticket::State(*class, topic.clone()), message));
         }
         if let Some((&id, reply)) = self.replies.iter_mut().find(|(_, reply)| !reply.in_client) {
             reply.in_client = true;
@@ -168,10 +162,8 @@ impl Desk {
     fn settle_state(&mut self, class: Class, topic: &str, outcome: Outcome) {
         let key = (class, topic.to_owned());
         let Some(state) = self.states.get_mut(&key) else { return };
-        state.in_client = false;
-        // A broker keeps retained state whether or not somebody listens; what it refused it would refuse again.
-        state.is_said &= outcome != Outcome::Undone;
-        if state.is_said && state.message.payload.is_empty() {
+        state.settle(outcome);
+        if state.is_settled() && state.message.payload.is_empty() {
             self.states.remove(&key);
         }
     }
@@ -212,7 +204,7 @@ impl Desk {
 
     /// Whether all state is said and acknowledged.
     pub(super) fn is_state_said(&self) -> bool {
-        self.states.values().all(|state| state.is_said && !state.in_client)
+        self.states.values().all(State::is_settled)
     }
 
     pub(super) const fn is_connected(&self) -> bool {
@@ -259,8 +251,10 @@ impl Desk {
     fn put_state(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) {
         let message = Message { class, topic, boot_id: self.boot_id(), seq, payload, correlation_data: None };
         let key = (class, message.topic.clone());
-        let in_client = self.states.get(&key).is_some_and(|state| state.in_client);
-        self.states.insert(key, State { message, is_said: false, in_client });
+        match self.states.entry(key) {
+            Entry::Occupied(mut known) => known.get_mut().replace(message),
+            Entry::Vacant(new) => drop(new.insert(State::new(message))),
+        }
     }
 
     /// Publishes state on a topic of its own: retained, said again on every connect. An empty payload clears the topic.

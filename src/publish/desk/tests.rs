@@ -188,6 +188,35 @@ fn state_that_changes_while_it_is_said_is_said_again() {
 }
 
 #[test]
+fn every_answer_to_a_wish_is_said_in_its_turn() {
+    let (publisher, _) = publisher();
+    let topic = "f/robot/prompt/dog/reported";
+    let say = |payload: u8| publisher.state(Class::PromptReported, topic.to_owned(), vec![payload]);
+    let settle = |outcome| {
+        let (ticket, message) = publisher_next(&publisher).unwrap();
+        assert!(publisher_next(&publisher).is_none(), "one at a time");
+        publisher.desk().settle(&ticket, outcome, NOW);
+        message.payload[0]
+    };
+    say(0);
+    let (ticket, _) = publisher_next(&publisher).unwrap();
+    say(1);
+    say(2);
+    publisher.desk().settle(&ticket, Outcome::Undone, NOW);
+    assert_eq!([Outcome::Undone, Outcome::Delivered, Outcome::Refused, Outcome::Delivered].map(settle), [0, 0, 1, 2]);
+    assert!(publisher_next(&publisher).is_none() && publisher.desk().is_state_said());
+    // A flood costs the oldest, and never the one that is with the client.
+    (0..100).for_each(say);
+    let (ticket, first) = publisher_next(&publisher).unwrap();
+    say(100);
+    publisher.desk().settle(&ticket, Outcome::Delivered, NOW);
+    let mut said = vec![first.payload[0]];
+    said.extend((85..=100).map(|_| settle(Outcome::Delivered)));
+    assert_eq!(said, [&[83][..], &(85..=100).collect::<Vec<u8>>()].concat());
+    assert!(publisher.desk().is_state_said());
+}
+
+#[test]
 fn an_event_arrives_whole() {
     let (publisher, _) = publisher();
     publisher.event(&event(4, Phase::End(EndReason::SourceLost))).unwrap();

@@ -192,10 +192,17 @@ pub struct Refused {
     pub what: String,
     /// What it was about.
     pub about: About,
+    /// SHA-256 of a wish's payload, in hexadecimal; else empty.
+    pub digest: Box<str>,
 }
 
 impl Refused {
     pub(super) fn new(about: About, reason: RefusalReason, what: impl Into<String>) -> Self {
-        Self { reason, what: what.into(), about }
+        Self { reason, what: what.into(), about, digest: Box::default() }
+    }
+
+    /// The same of the payload with this digest.
+    pub(super) fn of(self, digest: &str) -> Self {
+        Self { digest: digest.into(), ..self }
     }
 }

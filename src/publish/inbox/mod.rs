@@ -161,21 +161,24 @@ impl Inbox {
 
     /// The payload's digest, unless it is too large or known to be unreadable.
     fn digest_of(&mut self, arrived: &Arrived, about: &About, most_bytes: usize) -> Result<String, Refused> {
+        let digest = payload_digest(&arrived.payload);
         let bytes = arrived.payload.len();
         if bytes > most_bytes {
             let what = format!("{bytes} bytes, at most {most_bytes} are taken");
-            return Err(Refused::new(about.clone(), RefusalReason::TooLarge, what));
+            return Err(Refused::new(about.clone(), RefusalReason::TooLarge, what).of(&digest));
         }
-        let digest = hex(&Sha256::digest(&arrived.payload));
         if self.poisons.contains(&poison_key(&arrived.topic, &digest)) {
-            return Err(Refused::new(About::Nothing, RefusalReason::Poison, "an unreadable message came again"));
+            // Who asks the same again is answered again; a command that cannot be read has nowhere to be answered.
+            let about = if matches!(about, About::Command(_)) { &About::Nothing } else { about };
+            let refused = Refused::new(about.clone(), RefusalReason::Poison, "an unreadable message came again");
+            return Err(refused.of(&digest));
         }
         Ok(digest)
     }
 
     fn poison(&mut self, arrived: &Arrived, about: About, digest: &str, what: impl Into<String>) -> Refused {
         self.poisons.insert(&poison_key(&arrived.topic, digest));
-        Refused::new(about, RefusalReason::Malformed, what)
+        Refused::new(about, RefusalReason::Malformed, what).of(digest)
     }
 }
 

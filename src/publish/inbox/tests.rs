@@ -149,10 +149,12 @@ fn a_poison_message_is_told_once_a_topic() {
         ("cmd/snapshot", About::Command(None)),
     ] {
         let poison = arrived(topic, vec![0x7f]);
+        let digest = payload_digest(&poison.payload);
         let refused = inbox.push(poison.clone(), NOW).unwrap_err();
-        assert_eq!((refused.reason, refused.about), (RefusalReason::Malformed, about));
+        assert_eq!((refused.reason, &refused.about, &*refused.digest), (RefusalReason::Malformed, &about, &*digest));
         let again = inbox.push(poison, NOW).unwrap_err();
-        assert_eq!((again.reason, again.about), (RefusalReason::Poison, About::Nothing));
+        let about = if matches!(about, About::Command(_)) { About::Nothing } else { about };
+        assert_eq!((again.reason, again.about, &*again.digest), (RefusalReason::Poison, about, &*digest));
     }
     let other = Arrived { topic: format!("{ROOT}cmd/resend"), ..command("b") };
     assert_eq!(reason(inbox.push(other, NOW)), RefusalReason::Malformed, "the topic and the body disagree");
@@ -166,7 +168,8 @@ fn what_is_too_large_or_elsewhere_is_refused() {
         ("prompt/dog/desired", MAX_PROMPT_BYTES),
         ("cmd/snapshot", MAX_COMMAND_BYTES),
     ] {
-        assert_eq!(reason(inbox.push(arrived(topic, vec![0; most + 1]), NOW)), RefusalReason::TooLarge);
+        let refused = inbox.push(arrived(topic, vec![0; most + 1]), NOW).unwrap_err();
+        assert_eq!((refused.reason, &*refused.digest), (RefusalReason::TooLarge, &*payload_digest(&vec![0; most + 1])));
     }
     for topic in ["cmd/reboot", "cmd/snapshot/x", "prompt/Dog/desired", "prompt/dog", "config", "", "status"] {
         assert_eq!(reason(inbox.push(arrived(topic, vec![1]), NOW)), RefusalReason::UnknownTopic, "{topic}");
