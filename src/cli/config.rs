@@ -27,12 +27,12 @@ pub(super) enum ConfigCommand {
     /// Change keys, and wait until the robot has taken the change or gone back.
     Set {
         /// What to change, such as `sensors.front.rate_hz=10`; `KEY=null` takes a key away, which gives it its default.
-        #[arg(required_unless_present = "file", value_name = "KEY=VALUE")]
+        #[arg(required_unless_present_any = ["file", "whole"], value_name = "KEY=VALUE")]
         changes: Vec<String>,
         /// A JSON merge patch instead.
         #[arg(long, value_name = "FILE", conflicts_with = "changes")]
         file: Option<PathBuf>,
-        /// Forget what earlier changes by topic did: the config file and this alone.
+        /// Forget what earlier changes by topic did: the config file and this alone; without changes, the file alone.
         #[arg(long)]
         whole: bool,
         #[command(flatten)]
@@ -204,6 +204,7 @@ fn flat(value: &Value) -> Vec<(String, String)> {
 
 fn read_patch(file: &Path) -> anyhow::Result<String> {
     let text = read_text_at_most(file, MIB).with_context(|| format!("cannot read {}", file.display()))?;
+    anyhow::ensure!(!text.trim().is_empty(), "{} is empty: write {{}} for no change", file.display());
     match Overlay::parse(&text) {
         Ok(_) => Ok(text),
         Err(problem) => bail!("{}: {problem}", file.display()),

@@ -1,7 +1,9 @@
 //! What topics change in a config: a JSON merge patch (RFC 7396) over the file's tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
 use super::Problem;
@@ -41,12 +43,13 @@ impl Overlay {
         if text.len() > MAX_CHANGE_BYTES {
             return refuse(format!("{} bytes of JSON, at most {MAX_CHANGE_BYTES} are taken", text.len()));
         }
-        match serde_json::from_str(text) {
+        match serde_json::from_str(text).map(|Once(json)| json) {
             Ok(Json::Object(map)) if depth(&map) > MAX_CHANGE_DEPTH => {
                 refuse(format!("nested {} deep, at most {MAX_CHANGE_DEPTH} are taken", depth(&map)))
             }
             Ok(Json::Object(map)) => Ok(Self(map)),
             Ok(_) => refuse("not a JSON object: write {\"section\": {\"key\": value}}".to_owned()),
+            Err(error) if error.is_data() => refuse(error.to_string()),
             Err(error) => refuse(format!("not JSON: {error}")),
         }
     }
@@ -103,6 +106,68 @@ impl Overlay {
         for leaf in self.leaves() {
             put(tree, &leaf.path, leaf.value);
         }
+    }
+}
+
+/// JSON in which no object has a key twice: which one of them is meant nobody can know.
+struct Once(Json);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OnceVisitor)
+    }
+}
+
+struct OnceVisitor;
+
+impl<'de> Visitor<'de> for OnceVisitor {
+    type Value = Once;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Once, E> {
+        Ok(Once(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Once, E> {
+        Ok(Once(Json::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Once, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Once(item)) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(Once(Json::Array(all)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Once, A::Error> {
+        let mut all = Map::new();
+        while let Some((key, Once(value))) = entries.next_entry::<String, Once>()? {
+            if all.contains_key(&key) {
+                return Err(A::Error::custom(format!("the key `{key}` is there twice")));
+            }
+            all.insert(key, value);
+        }
+        Ok(Once(Json::Object(all)))
     }
 }
 
@@ -234,6 +299,9 @@ mod tests {
         for not_an_object in ["1", "[]", "null", "\"x\""] {
             assert!(Overlay::parse(not_an_object).unwrap_err().what.starts_with("not a JSON object"));
         }
+        let twice = r#"{"log":{"level":"warn"},"events":[{"a":1,"b":{"c":1,"c":2}}]}"#;
+        let told = Overlay::parse(twice).unwrap_err().what;
+        assert!(told.starts_with("the key `c` is there twice at line 1"), "{told}");
     }
 
     #[test]

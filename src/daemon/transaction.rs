@@ -269,6 +269,9 @@ impl Transaction {
             let what = format!("made against generation {base}, but {in_force} is in force: look at it and wish again");
             return Err(vec![Fault::whole(what)]);
         }
+        if wish.json.trim().is_empty() {
+            return Err(vec![Fault::whole("the JSON is empty: `{}` stands for no change")]);
+        }
         let parse = |text: &str| Overlay::parse(text).map_err(|problem| vec![Fault::whole(problem.what)]);
         let asked = parse(&wish.json)?;
         if wish.is_whole { Ok(asked) } else { Ok(parse(&self.ledger.changes)?.then(&asked)) }

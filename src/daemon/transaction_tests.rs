@@ -105,13 +105,13 @@ fn what_is_wrong_is_refused_before_anything_is_tried() {
     let wrong = vec![Fault { key: "log.level".to_owned(), what: "no".to_owned() }];
     assert_eq!(transaction.wish(wish(1, "{}"), |_| Err(wrong.clone())), REFUSED);
     assert_eq!((state(&transaction), transaction.faults()), (Some((1, WishState::Rejected)), wrong));
-    for bad in [wish(2, "{"), ConfigWish { base: 7, ..wish(3, "{}") }] {
+    for bad in [wish(2, "{"), wish(3, ""), ConfigWish { base: 7, ..wish(4, "{}") }] {
         assert_eq!(transaction.wish(bad, |_| panic!("checked")), REFUSED);
     }
     assert_eq!(transaction.wish(wish(0, "{}"), |_| panic!("checked")), [Step::Report], "0 is lower than any");
     assert_eq!(start().wish(wish(0, "{}"), |_| panic!("checked")), REFUSED);
     assert_eq!(transaction.ledger().generation, 0);
-    apply(&mut transaction, wish(4, "{}"));
+    apply(&mut transaction, wish(5, "{}"));
 }
 
 #[test]

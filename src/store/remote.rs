@@ -124,7 +124,9 @@ impl RemoteStore {
     /// When the folder cannot be made, or another perceptd has it.
     pub fn open(state_folder: Option<&Path>) -> Result<Self, RemoteError> {
         let Some(state_folder) = state_folder else { return Ok(Self { folder: None, _lock: None }) };
-        let folder = state_folder.join("remote");
+        // Recordings are told by their whole path: who reads it is elsewhere.
+        let whole = std::path::absolute(state_folder);
+        let folder = whole.unwrap_or_else(|_no_such_place| state_folder.to_owned()).join("remote");
         let prompts = folder.join("prompts");
         fs::create_dir_all(&prompts).map_err(|source| RemoteError::Disk { what: "make", path: prompts, source })?;
         let lock = lock(&folder.join("lock"), state_folder)?;

@@ -152,12 +152,14 @@ impl Control {
 
     fn report(&self, ledger: &ConfigLedger, faults: &[Fault]) {
         let changes = Overlay::parse(&ledger.changes).unwrap_or_default();
+        let file = self.remote.file.path();
         self.publisher.config_reported(&ConfigReport {
             at: now(),
             ledger,
             faults,
             in_force_json: &self.remote.file.json_with(&changes),
-            file: &self.remote.file.path().display().to_string(),
+            // A file without a name for its folder is of no use to who reads of it elsewhere.
+            file: &std::path::absolute(file).unwrap_or_else(|_gone| file.to_owned()).display().to_string(),
         });
     }
 
