@@ -12,11 +12,14 @@ const ALIKE: f32 = 0.7;
 /// Largest share of the background windows that may be alike: more of them would keep the prompt from ever firing.
 const MOST_ALIKE: f64 = 0.05;
 
+/// Cosine above which a negative is the prompt itself, for instance the same picture in another file.
+const SAME: f32 = 0.999;
+
 /// Makes a prompt: has its parts embedded by `embed`, sums them by weight and calibrates the sum against the bank.
 ///
 /// # Errors
 /// One clear error for the first thing that is wrong: how it is written, a part that cannot be read, heard or seen, parts that
-/// cancel each other out, or a prompt that cannot be told from the background.
+/// cancel each other out, or a prompt that cannot be told from the background or from one of its negatives.
 pub fn enrol(
     settings: &PromptSettings,
     bank: &Bank,
@@ -35,6 +38,7 @@ pub fn enrol(
     let weighted = settings.parts.iter().zip(&parts).map(|(part, vector)| (part.weight, vector.as_slice()));
     let vector = weighted_sum(weighted).map_err(|source| PromptError::Sum { prompt: settings.id.clone(), source })?;
     let probe = Probe { vector, made_of: made_of(settings), negatives };
+    check_against_negatives(settings, &probe)?;
     check_against_background(settings, &probe, bank)?;
     Prompt::new(settings.id.clone(), probe, &settings.modalities, settings.p_false, bank)
 }
@@ -67,6 +71,20 @@ fn made_of(settings: &PromptSettings) -> Modality {
     }
     let largest = shares.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
     largest.map_or(Modality::Text, |(modality, _)| modality)
+}
+
+/// Refuses a prompt that could never fire, for it is one of the things that it must not be confused with.
+fn check_against_negatives(settings: &PromptSettings, probe: &Probe) -> Result<(), PromptError> {
+    let mut negatives = settings.negatives.iter().zip(&probe.negatives);
+    match negatives.find(|(_, vector)| dot(vector, &probe.vector) > SAME) {
+        None => Ok(()),
+        Some((negative, _)) => {
+            let why = format!(
+                "its negative {negative} is just what it looks for, so it would never fire: leave one of them out"
+            );
+            Err(PromptError::Settings { prompt: settings.id.clone(), why })
+        }
+    }
 }
 
 /// Refuses a prompt that is what the background is. Its own score would not tell: whatever is compared with itself stands out. Words
@@ -127,6 +145,23 @@ mod tests {
             Modality::Audio
         );
         assert_eq!(made_of(&settings(&[("text:night", 1.0), ("image:a.png", 0.5)])), Modality::Text);
+    }
+
+    #[test]
+    fn what_is_its_own_negative_is_refused() {
+        let vectors = |source: &PartSource| match source.in_short().as_str() {
+            "text:dog" => Ok(vec![1.0, 0.0]),
+            _ => Ok(vec![0.0, 1.0]),
+        };
+        let with = |parts: &[(&str, f32)]| {
+            let negatives = vec!["text:rain".parse().unwrap(), "text:dog".parse().unwrap()];
+            let settings = PromptSettings { negatives, ..settings(parts) };
+            enrol(&settings, &Bank::new(BankTensors::default()), vectors).unwrap_err().to_string()
+        };
+        let refused = with(&[("text:dog", 1.0)]);
+        assert!(refused.contains("prompt `dog`: its negative text:dog is just what it looks for"), "{refused}");
+        let mixed = with(&[("text:dog", 1.0), ("text:rain", 0.5)]);
+        assert!(mixed.contains("no background"), "it goes on: {mixed}");
     }
 
     #[test]
