@@ -35,12 +35,20 @@ use crate::stdout::{self, Stdout};
 /// Exit code for a wrong command line or config (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 
+/// What `perceptd --help` says of exit codes.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all went well, also for a daemon that a signal stopped in order
+  1    it failed; of several files or robots, at least one
+  64   the command line or the config is wrong
+  130  a second signal ended it at once";
+
 /// perceptd: one joint space for what a robot sees, hears and feels.
 ///
 /// Reads cameras, microphones, thermal arrays and IMUs, embeds every window, and publishes over MQTT the embeddings, and events for what it is told to
 /// look for by a sound, words or a picture.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 120)]
+#[command(version, max_term_width = 120, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to log on stderr: a level (off, error, warn, info, debug, trace) or a filter such as `perceptd=debug`. Wins over the
     /// environment variable PERCEPTD_LOG, which wins over the config.
