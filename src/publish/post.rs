@@ -171,6 +171,7 @@ impl Rounds {
     }
 
     fn relink(&mut self, link: Link) {
+        tracing::trace!(?link);
         self.link = link;
         match link {
             Link::Up { session_number, version, .. } => {
@@ -185,6 +186,7 @@ impl Rounds {
     fn settle(&mut self, settled: Result<(Ticket, String, Outcome), tokio::task::JoinError>) {
         // A receipt's task neither panics nor is it cancelled before the end.
         let Ok((ticket, topic, outcome)) = settled else { return };
+        tracing::trace!(?ticket, ?outcome, "settled");
         if outcome == Outcome::Refused && !self.refused_topics.contains(&topic) {
             tracing::warn!("the broker refuses what is published on {topic}: look at its access rules");
             self.refused_topics.insert(topic);
@@ -205,7 +207,10 @@ impl Rounds {
                 continue;
             }
             match self.client.try_publish(&message) {
-                Ok(receipt) => drop(self.receipts.spawn(wait_for(ticket, message.topic, receipt))),
+                Ok(receipt) => {
+                    tracing::trace!(?ticket, message.seq, "handed to the client");
+                    drop(self.receipts.spawn(wait_for(ticket, message.topic, receipt)));
+                }
                 Err(_) => return self.publisher.desk().settle(&ticket, Outcome::Undone, now),
             }
         }

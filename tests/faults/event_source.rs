@@ -41,6 +41,9 @@ struct Arguments {
     /// The longest wait between attempts to connect, in seconds.
     #[arg(long, default_value_t = 1.0)]
     reconnect_secs: f64,
+    /// Has the log tell when each message was handed to the client, and what became of it.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Episodes that go on at the same time, each with `new`, some updates and an `end`.
@@ -85,8 +88,8 @@ fn advance(publisher: &Publisher, event: &mut Event) -> bool {
         MESSAGES_OF_AN_EVENT.. => Phase::End(EndReason::Quiet),
         _ => Phase::Update,
     };
-    publisher.event(event).unwrap();
-    say(&format!(r#"{{"id":"{}","revision":{}}}"#, event.id.hyphenated(), event.revision));
+    let record = publisher.event(event).unwrap();
+    say(&format!(r#"{{"id":"{}","revision":{},"record":"{record:?}"}}"#, event.id.hyphenated(), event.revision));
     matches!(event.phase, Phase::End(_))
 }
 
@@ -158,7 +161,8 @@ fn parts() -> PublishParts {
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let level = if arguments.trace { "info,perceptd::publish=trace" } else { "info" };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(level).init();
     let (publisher, post) = publish::open(settings(&arguments), parts()).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let posting = tokio::spawn(post.run(async { stopped.await.unwrap_or(()) }));

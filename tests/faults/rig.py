@@ -65,11 +65,16 @@ class Mosquitto:
     every single change it took 40 messages a second here.
     """
 
-    def __init__(self, folder, persistence):
+    def __init__(self, folder, persistence, log=None):
         self.port = free_port()
+        self.log = log
         self.config = os.path.join(folder, "mosquitto.conf")
         self.process = None
-        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "log_dest none"]
+        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true"]
+        if log:
+            lines += ["log_dest stderr", "log_type all", "log_timestamp_format %H:%M:%S"]
+        else:
+            lines += ["log_dest none"]
         lines += ["max_queued_messages 0", "max_inflight_messages 0", f"persistence {str(persistence).lower()}"]
         if persistence:
             lines += [f"persistence_location {folder}/", "autosave_on_changes true", "autosave_interval 100"]
@@ -79,7 +84,9 @@ class Mosquitto:
             file.write("\n".join(lines) + "\n")
 
     def start(self):
-        self.process = subprocess.Popen([MOSQUITTO, "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [MOSQUITTO, "-c", self.config], stdout=subprocess.DEVNULL, stderr=self.log or subprocess.DEVNULL
+        )
         # A script that gives up leaves no broker behind.
         atexit.register(self.process.kill)
         wait_for(self.listens, 20, "mosquitto to listen")
@@ -110,12 +117,16 @@ class Subscriber:
         self.crash_recovered = 0
         self.latencies = []
         self.connected = threading.Event()
+        # What happened to the connection, and each arrival, with times.
+        self.diary = []
+        self.arrivals = []
         self.random = random.Random(1)
         self.is_stopping = False
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"faults-{topic_filter.rsplit('/', 1)[1].strip('#')}-{port}", protocol=mqtt.MQTTv5)
         self.client.on_connect = self.on_connect
         self.client.on_message = self.on_message
-        self.client.on_disconnect = lambda *_: self.connected.clear()
+        self.client.on_disconnect = self.on_disconnect
+        self.client.on_subscribe = self.on_subscribe
         self.port, self.filter = port, topic_filter
         self.thread = threading.Thread(target=self.run, daemon=True)
 
@@ -124,7 +135,7 @@ class Subscriber:
         wait_for(self.connected.is_set, 20, "the subscriber to connect")
 
     def run(self):
-        """Connects again and again, each time a moment after the broker is back: always within 5 s."""
+        """Connects again and again: paho by itself one second after a loss, two and four after attempts that failed."""
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 3600
         while not self.is_stopping:
@@ -136,10 +147,20 @@ class Subscriber:
             if not self.is_stopping:
                 time.sleep(self.random.uniform(0.1, 1.5))
 
-    def on_connect(self, client, _userdata, _flags, reason, _properties):
+    def on_connect(self, client, _userdata, flags, reason, _properties):
+        session = "kept" if flags.session_present else "new"
+        self.diary.append((time.time(), f"the subscriber connected: {reason}, {session} session"))
         if not reason.is_failure:
             client.subscribe(self.filter, qos=1)
             self.connected.set()
+
+    def on_subscribe(self, *_):
+        # Late where the broker kept the session: what waits comes before it.
+        self.diary.append((time.time(), "the subscriber's SUBACK"))
+
+    def on_disconnect(self, _client, _userdata, _flags, reason, _properties):
+        self.diary.append((time.time(), f"the subscriber lost its connection: {reason}"))
+        self.connected.clear()
 
     def on_message(self, _client, _userdata, packet):
         arrived = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -150,6 +171,7 @@ class Subscriber:
             return
         self.latencies.append((event.last_support.mono_nanos, arrived - event.last_support.mono_nanos))
         message = (event.id, event.revision)
+        self.arrivals.append((time.time(), message))
         if not event.id or not event.prompt or event.prompt != packet.topic.rsplit("/", 1)[1]:
             self.corrupt += 1
         if message in self.seen:
@@ -175,8 +197,10 @@ class Source:
     def __init__(self, port, accepted, log, **options):
         arguments = [source_binary(), "--port", str(port)]
         for name, value in options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
+            arguments += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
         self.accepted = accepted
+        # By message: when this script read that it was accepted, and what the log calls it.
+        self.records = {}
         self.outbox = {}
         self.farewell = None
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -190,7 +214,9 @@ class Source:
             except ValueError:
                 continue
             if "id" in said:
-                self.accepted.add((said["id"], said["revision"]))
+                message = (said["id"], said["revision"])
+                self.records[message] = (time.time(), said["record"])
+                self.accepted.add(message)
             elif "waiting" in said:
                 self.outbox = said
             else:
