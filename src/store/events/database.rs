@@ -1,6 +1,6 @@
 //! The SQL of the store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(super) struct Database {
     connection: Connection,
     wal: PathBuf,
     settled: Vec<(u64, Fate)>,
-    /// Oldest first. One that waits again is still in it, and left alone by the delete.
+    /// Oldest first.
     kept: VecDeque<Kept>,
     kept_bytes: u64,
 }
@@ -216,6 +216,7 @@ impl Database {
         );
         let mut again = rows(&self.connection, &sql, params![from_seq.cast_signed(), topic], waiting_row)?;
         again.sort_by_key(|message| message.id);
+        self.no_longer_keep(&again);
         Ok(again)
     }
 
@@ -230,7 +231,15 @@ impl Database {
             again.extend(transaction.prepare_cached(&sql)?.query_row([id], waiting_row).optional()?);
         }
         transaction.commit()?;
+        self.no_longer_keep(&again);
         Ok(again)
+    }
+
+    /// These wait again; else each repeat would take the place of another message.
+    fn no_longer_keep(&mut self, again: &[WaitingMessage]) {
+        let ids: BTreeSet<u64> = again.iter().map(|message| message.id).collect();
+        self.kept.retain(|kept| !ids.contains(&kept.id));
+        self.kept_bytes = self.kept.iter().map(|kept| kept.bytes).sum();
     }
 
     pub(super) fn oldest_seq(&self, topic: Option<&str>) -> Done<Option<u64>> {

@@ -98,6 +98,27 @@ fn kept_messages_go_when_they_are_too_many_or_too_old() {
 }
 
 #[test]
+fn a_message_that_waited_again_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut few = settings(folder.path());
+    few.keep_bytes = 500;
+    let (store, _) = EventStore::open(few).unwrap();
+    for id in 0..4 {
+        store.put(id, &message(1, id), Openness::Open).unwrap();
+        store.settle(id, Fate::Kept);
+    }
+    for _ in 0..10 {
+        assert_eq!(store.again_by_id(&[2, 3]).unwrap().len(), 2);
+        store.settle(2, Fate::Kept);
+        store.settle(3, Fate::Kept);
+        store.sync().unwrap();
+        assert_eq!((store.kept(), store.oldest_seq(None).unwrap()), (4, Some(0)));
+    }
+    assert_eq!(store.again(1, None).unwrap().len(), 3);
+    assert_eq!(store.kept(), 1);
+}
+
+#[test]
 fn a_second_perceptd_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (_store, _) = EventStore::open(settings(folder.path())).unwrap();
