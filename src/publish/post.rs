@@ -162,9 +162,11 @@ impl Rounds {
         let due = self.publisher.desk().outbox().next_due();
         let alarm = [due, deadline].into_iter().flatten().min();
         tokio::select! {
-            () = self.publisher.woken() => {}
+            // What one connection acknowledged is settled before the desk hears of the next.
+            biased;
             Some(settled) = self.receipts.join_next() => self.settle(settled),
             link = self.client.link_changed() => self.relink(link?),
+            () = self.publisher.woken() => {}
             () = until(alarm), if alarm.is_some() => {}
         }
         Ok(())
@@ -178,7 +180,7 @@ impl Rounds {
                 self.refused_topics.clear();
                 self.publisher.desk().connected(session_number, version, time::now());
             }
-            Link::Down => self.publisher.desk().disconnected(),
+            Link::Down => self.publisher.desk().disconnected(time::now()),
         }
         self.publisher.announce();
     }

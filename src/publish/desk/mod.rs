@@ -189,8 +189,9 @@ impl Desk {
     }
 
     /// The connection is gone.
-    pub(super) const fn disconnected(&mut self) {
+    pub(super) fn disconnected(&mut self, now: MonoTime) {
         self.is_connected = false;
+        self.outbox.disconnected(now);
     }
 
     /// The last word of connection `session_number`.

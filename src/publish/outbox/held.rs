@@ -1,10 +1,11 @@
 //! What the outbox knows of a record while it holds it, and of an event.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::RecordId;
+use super::{MOST_REPEATS, RecordId, SAFE_AFTER};
 use crate::modality::SensorId;
 use crate::time::MonoTime;
 
@@ -28,8 +29,26 @@ pub(super) struct Held {
     pub(super) place: Place,
     /// It has been counted as delivered or given up before.
     pub(super) is_again: bool,
+    pub(super) trust: Trust,
+}
+
+/// How far it may be trusted that an acknowledged record was handed on. The longer a connection lived after the acknowledgement, the
+/// likelier it was; so the times add up, and a repeat that the next break cut short counts for little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// How long the connections that acknowledged it lived afterwards, all of them together.
+    outlived: Duration,
     /// How often broken connections have had it offered again.
-    pub(super) repeats: u8,
+    repeats: u8,
+}
+
+impl Trust {
+    /// Of a record that was acknowledged at `at` on a connection that lived until `until`; none when it need not be offered again.
+    pub(super) fn after(self, at: MonoTime, until: MonoTime) -> Option<Self> {
+        let lived = Duration::from_nanos(until.nanos_since(at).max(0).unsigned_abs());
+        let (outlived, repeats) = (self.outlived + lived, self.repeats + 1);
+        (outlived < SAFE_AFTER && repeats <= MOST_REPEATS).then_some(Self { outlived, repeats })
+    }
 }
 
 /// An event's records in their order; only the first may be offered.

@@ -3,7 +3,7 @@
 //! Messages lie on the shelf, on disk or in memory; here is only which may be offered when. Bounded by count, bytes and age: the
 //! oldest goes first and is counted. A record waits only behind earlier records of its own event, so live events do not queue behind
 //! a backlog. What the broker has taken stays on the shelf for a while: it is offered again on request, and by itself when the
-//! connection broke within two seconds, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
+//! connection broke soon afterwards, for a broker that dies may take along what it had acknowledged and not yet passed on. It does
 //! not know the client, and time comes in.
 
 mod gauges;
@@ -19,20 +19,28 @@ use uuid::Uuid;
 use crate::modality::SensorId;
 use crate::store::events::{EventStore, Fate, Left, Openness, StoreError};
 use crate::time::MonoTime;
-use held::{Held, Place, Queue};
+use held::{Held, Place, Queue, Trust};
 use record::aged;
 use shelf::{Card, Shelf, card};
 
 pub use record::{OutboxCounts, OutboxLimits, Outcome, Record, RecordId, Resent};
 
-/// What was acknowledged within this time before the last acknowledgement of a connection that broke is offered again on the next: a
-/// broker that was killed may have acknowledged what it had not handed on. On a machine with three times the work that it could do, a
-/// subscriber lagged behind by more than half a second (docs/faults.md).
-const UNCERTAIN: Duration = Duration::from_secs(2);
+/// A record is safe when the connections that acknowledged it have lived on for so long, all of them together. Until then it is
+/// offered again on the next: a broker that was killed may have acknowledged what it had not handed on, and a repeat just before the
+/// next kill is lost as the first was. On a machine with far too much to do, of the messages that were acknowledged less than a tenth
+/// of a second before a kill four in five never came, a second before it one in ten, and hardly any beyond two (docs/faults.md).
+const SAFE_AFTER: Duration = Duration::from_secs(2);
 
-/// So often a record is offered again by itself. The repeat can be lost as the first was; under a broker that dies again and again,
-/// repeats without a bound would feed on repeats.
-const MOST_REPEATS: u8 = 3;
+/// So often a record is offered again by itself at most: one that kills the broker shall not do so for ever.
+const MOST_REPEATS: u8 = 20;
+
+/// A broken connection is noticed within so long: `health` is sent every ten seconds at least, and what is sent and not acknowledged
+/// ends it after ten.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+
+/// On a young connection a record that nobody wanted rests for this part of the connection's age, and at least for so long: after a
+/// broker's start its subscribers come within moments, and what is offered late is what the next kill takes along.
+const YOUNG_REST: (u32, Duration) = (4, Duration::from_millis(100));
 
 /// The outbox.
 pub struct Outbox {
@@ -45,8 +53,12 @@ pub struct Outbox {
     /// The other ready records.
     backlog: BTreeSet<RecordId>,
     resting: BTreeSet<(MonoTime, RecordId)>,
-    /// When the newest records were acknowledged, and how often each had been repeated.
-    acknowledged: VecDeque<(MonoTime, RecordId, u8)>,
+    /// The newest that were acknowledged on this connection, and when.
+    acknowledged: VecDeque<(MonoTime, RecordId, Trust)>,
+    /// Since when there is a connection.
+    connected_at: Option<MonoTime>,
+    /// Until when the newest connection is known to have lived.
+    lived_until: MonoTime,
     next_id: u64,
     backlog_below: u64,
     bytes: usize,
@@ -92,6 +104,8 @@ impl Outbox {
             backlog: BTreeSet::new(),
             resting: BTreeSet::new(),
             acknowledged: VecDeque::new(),
+            connected_at: None,
+            lived_until: MonoTime::default(),
             next_id: 0,
             backlog_below: 0,
             bytes: 0,
@@ -147,13 +161,10 @@ impl Outbox {
         match outcome {
             Outcome::Delivered => {
                 self.counts.delivered += u64::from(!held.is_again);
-                if held.repeats < MOST_REPEATS {
-                    self.acknowledged.push_back((now, id, held.repeats));
-                }
-                while self.acknowledged.front().is_some_and(|&(at, ..)| at + UNCERTAIN < now) {
-                    self.acknowledged.pop_front();
-                }
-                if let Some(queue) = self.by_event.get_mut(&held.event) {
+                let event = held.event;
+                self.acknowledged.push_back((now, id, held.trust));
+                self.lived(now);
+                if let Some(queue) = self.by_event.get_mut(&event) {
                     (queue.failing_since, queue.is_unclaimed) = (None, false);
                 }
                 self.remove(id, Fate::Kept);
@@ -165,7 +176,8 @@ impl Outbox {
                 // Those behind it fail with it, or an event of many messages would take as many times as long.
                 let since = (*queue.failing_since.get_or_insert(now)).max(held.accepted_at);
                 if now < since + self.limits.retry_for {
-                    self.place(id, Place::Resting(now + self.limits.retry_every));
+                    let rest = self.rest(now);
+                    self.place(id, Place::Resting(now + rest));
                     return;
                 }
                 let first_time = u64::from(!held.is_again);
@@ -178,19 +190,47 @@ impl Outbox {
         }
     }
 
+    /// The connection was found broken, or there still is none.
+    pub fn disconnected(&mut self, now: MonoTime) {
+        if self.connected_at.take().is_some() {
+            self.lived(now - NOTICED_WITHIN);
+        }
+    }
+
+    /// The connection still lived at `time`.
+    fn lived(&mut self, time: MonoTime) {
+        self.lived_until = self.lived_until.max(time);
+        while self.acknowledged.front().is_some_and(|&(at, ..)| at + SAFE_AFTER < self.lived_until) {
+            self.acknowledged.pop_front();
+        }
+    }
+
     /// A connection came up: what waits now is backlog, what is accepted from now on goes before it. What was acknowledged in the
     /// last moments of the connection before is offered again.
     pub fn connected(&mut self, now: MonoTime) {
+        self.connected_at = Some(now);
         self.backlog_below = self.next_id;
         self.backlog.append(&mut self.live);
         self.by_event.values_mut().for_each(|queue| queue.is_unclaimed = false);
-        let uncertain: BTreeMap<RecordId, u8> =
-            self.acknowledged.drain(..).map(|(_, id, repeats)| (id, repeats + 1)).collect();
+        let lived_until = self.lived_until;
+        let uncertain: BTreeMap<RecordId, Trust> = self
+            .acknowledged
+            .drain(..)
+            .filter_map(|(at, id, trust)| Some((id, trust.after(at, lived_until)?)))
+            .collect();
         match self.shelf.again_by_id(&uncertain.keys().copied().collect::<Vec<_>>()) {
             Ok(cards) => self.hold_again(cards, &uncertain),
             Err(error) => tracing::error!(%error, "what the broker may have lost cannot be offered again"),
         }
         self.keep_bounds(now);
+    }
+
+    /// How long a record rests that was not taken now.
+    fn rest(&self, now: MonoTime) -> Duration {
+        let longest = self.limits.retry_every;
+        let Some(connected_at) = self.connected_at else { return longest };
+        let age = Duration::from_nanos(now.nanos_since(connected_at).max(0).unsigned_abs());
+        (age / YOUNG_REST.0).max(YOUNG_REST.1).min(longest)
     }
 
     /// Offers kept records again, from this sequence number on, of one topic or of all. Those that wait come anyway.
@@ -206,11 +246,11 @@ impl Outbox {
         Ok(Resent { messages, waited, oldest_seq })
     }
 
-    /// Puts a record in its place behind earlier ones of its event; `repeats` of one that has been counted before.
-    fn hold(&mut self, card: Card, repeats: Option<u8>) {
+    /// Puts a record in its place behind earlier ones of its event; `again` of one that has been counted before.
+    fn hold(&mut self, card: Card, again: Option<Trust>) {
         let Card { id, event, sensor, bytes, accepted_at } = card;
         self.bytes += bytes;
-        self.again += usize::from(repeats.is_some());
+        self.again += usize::from(again.is_some());
         let ids = &mut self.by_event.entry(event).or_default().ids;
         let at = ids.partition_point(|&queued| queued < id);
         ids.insert(at, id);
@@ -221,8 +261,8 @@ impl Outbox {
             bytes,
             accepted_at,
             place: Place::Behind,
-            is_again: repeats.is_some(),
-            repeats: repeats.unwrap_or(0),
+            is_again: again.is_some(),
+            trust: again.unwrap_or_default(),
         };
         self.held.insert(id, held);
         self.place_in_turn(id);
@@ -233,11 +273,11 @@ impl Outbox {
         }
     }
 
-    fn hold_again(&mut self, cards: Vec<Card>, repeats: &BTreeMap<RecordId, u8>) {
+    fn hold_again(&mut self, cards: Vec<Card>, trusts: &BTreeMap<RecordId, Trust>) {
         for card in cards.into_iter().filter(|card| !self.held.contains_key(&card.id)).collect::<Vec<_>>() {
             self.counts.again += 1;
-            let repeats = repeats.get(&card.id).copied().unwrap_or(0);
-            self.hold(card, Some(repeats));
+            let trust = trusts.get(&card.id).copied().unwrap_or_default();
+            self.hold(card, Some(trust));
         }
     }
 

@@ -22,7 +22,7 @@ pub struct OutboxLimits {
     pub max_age: Duration,
     /// How long a record is offered again after the broker first said that nobody subscribes, or refused it.
     pub retry_for: Duration,
-    /// Wait between such offers.
+    /// Wait between such offers; shorter on a connection that is younger than a few of it.
     pub retry_every: Duration,
 }
 

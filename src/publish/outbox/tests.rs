@@ -75,6 +75,23 @@ fn without_a_subscriber_it_is_offered_again_and_then_counted() {
 }
 
 #[test]
+fn on_a_young_connection_it_rests_for_less() {
+    let mut outbox = Outbox::new(limits(10, 1000));
+    outbox.connected(at(5));
+    accept(&mut outbox, record(1, 0, 1));
+    let (mut now, mut rests) = (at(5), Vec::new());
+    while now < at(12) {
+        let (id, _) = offered_seq(&mut outbox, now).unwrap();
+        outbox.settle(id, Outcome::Unclaimed, now);
+        let due = outbox.next_due().unwrap();
+        rests.push(due.nanos_since(now) / 1_000_000);
+        now = due;
+    }
+    assert!(rests.starts_with(&[100, 100, 100, 100, 100, 125, 156]) && rests.ends_with(&[1_000, 1_000]), "{rests:?}");
+    assert_eq!(rests.len(), 18, "not four times as many for a minute");
+}
+
+#[test]
 fn an_event_of_many_messages_is_not_offered_for_longer_than_one_of_one() {
     let mut outbox = Outbox::new(limits(10, 1000));
     for seq in 0..5 {
@@ -180,14 +197,55 @@ fn a_repeat_is_repeated_but_not_for_ever() {
     let mut outbox = Outbox::new(limits(10, 1000));
     accept(&mut outbox, record(1, 0, 1));
     let mut offers = 0;
-    for second in 0..10 {
+    for second in 0..30 {
         if let Some((id, _)) = offered_seq(&mut outbox, at(second)) {
             offers += 1;
             outbox.settle(id, Outcome::Delivered, at(second));
         }
         outbox.connected(at(second));
     }
-    assert_eq!((offers, outbox.counts().again, outbox.counts().delivered), (4, 3, 1));
+    assert_eq!((offers, outbox.counts().again, outbox.counts().delivered), (21, 20, 1));
+}
+
+/// Acknowledges all that is offered; gives their sequence numbers.
+fn deliver_all(outbox: &mut Outbox, now: MonoTime) -> Vec<u64> {
+    let mut delivered = Vec::new();
+    while let Some((id, seq)) = offered_seq(outbox, now) {
+        outbox.settle(id, Outcome::Delivered, now);
+        delivered.push(seq);
+    }
+    delivered
+}
+
+#[test]
+fn a_repeat_counts_for_as_long_as_its_connection_lived_on() {
+    let mut outbox = Outbox::new(limits(100, 1000));
+    accept(&mut outbox, record(1, 0, 1));
+    // The first four are what a broker did that lost messages (docs/faults.md).
+    let lives = [140, 120, 60, 290, 800, 600].map(|millis| (millis, true)).into_iter().chain([(600, false)]);
+    for (number, (millis, is_offered)) in lives.enumerate() {
+        let time = at(10 * number as i64);
+        outbox.connected(time);
+        assert_eq!(deliver_all(&mut outbox, time).contains(&0), is_offered, "on connection {number}");
+        let later = time + Duration::from_millis(millis);
+        accept(&mut outbox, record(2, 1 + number as u64, 1));
+        deliver_all(&mut outbox, later);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_long_before_a_break_is_safe_even_if_nothing_came_after_it() {
+    for (broken_after_secs, again) in [(20, 1), (60, 0)] {
+        let mut outbox = Outbox::new(limits(10, 1000));
+        outbox.connected(NOW);
+        accept(&mut outbox, record(1, 0, 1));
+        deliver_all(&mut outbox, NOW);
+        outbox.disconnected(at(broken_after_secs));
+        // Attempts to connect that fail tell nothing of the connection before.
+        outbox.disconnected(at(broken_after_secs + 100));
+        outbox.connected(at(broken_after_secs + 101));
+        assert_eq!(outbox.len(), again, "noticed {broken_after_secs} s later");
+    }
 }
 
 #[test]
@@ -330,4 +388,35 @@ fn drain(outbox: &mut Outbox, model: &Model) -> Result<(), TestCaseError> {
     prop_assert!(outbox.is_empty());
     prop_assert_eq!(outbox.bytes(), 0);
     Ok(())
+}
+
+/// So long after its acknowledgement the killed broker below hands a message on.
+const LAG_MILLIS: i64 = 100;
+
+proptest! {
+    /// Each connection lives for a while and takes so many messages; then the broker is killed, with what it had not handed on.
+    #[test]
+    fn a_broker_that_is_killed_again_and_again_takes_nothing_along(
+        connections in proptest::collection::vec((0..3 * LAG_MILLIS, 0i64..5), 0..=20),
+    ) {
+        let mut outbox = Outbox::new(limits(1000, 10_000));
+        let (mut now, mut accepted, mut handed_on) = (0, 0, BTreeSet::new());
+        for &(life, messages) in connections.iter().chain([&(10 * LAG_MILLIS, 1)]) {
+            let millis = |millis| MonoTime::from_nanos(millis * 1_000_000);
+            outbox.connected(millis(now));
+            let end = now + life;
+            for step in 0..=messages {
+                let time = now + life * step / (messages + 1);
+                let acknowledged = deliver_all(&mut outbox, millis(time));
+                handed_on.extend(acknowledged.into_iter().filter(|_| time + LAG_MILLIS <= end));
+                if step < messages {
+                    accept(&mut outbox, record(u128::from(accepted) % 3, accepted, 1));
+                    accepted += 1;
+                }
+            }
+            outbox.disconnected(millis(end));
+            now = end + 500;
+        }
+        prop_assert!((0..accepted).all(|seq| handed_on.contains(&seq)), "{accepted} accepted, {handed_on:?} handed on");
+    }
 }
