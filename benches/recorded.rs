@@ -79,7 +79,7 @@ fn samples(camera: Camera) -> Vec<Sample> {
 
 fn write(camera: Camera, path: &Path) {
     let timeline = Timeline { boot_id: "bench".into(), unix_nanos_at_zero: 1_767_225_600 * NANOS_PER_SEC };
-    let mut writer = RecordingWriter::create(path, &timeline).expect("a recording");
+    let mut writer = RecordingWriter::create_new(path, &timeline).expect("a recording");
     samples(camera).iter().for_each(|sample| writer.write(sample).expect("written"));
     writer.finish().expect("finished");
 }

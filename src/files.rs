@@ -66,15 +66,21 @@ pub fn create_new(path: &Path) -> Result<File> {
     })
 }
 
-/// As [`create_new`], but what is no file, such as a pipe or `/dev/null`, is written to.
+/// As [`create_new`], but what is no file, such as a pipe or `/dev/null`, is written to, and so is what is open already, by its
+/// name as `/dev/stdout`.
 ///
 /// # Errors
 /// As [`create_new`].
 pub fn create_new_or_open_pipe(path: &Path) -> Result<File> {
     match std::fs::metadata(path) {
-        Ok(found) if is_special(&found) => File::options().write(true).open(path),
+        Ok(found) if is_special(&found) || names_what_is_open(path) => File::options().write(true).open(path),
         _ => create_new(path),
     }
+}
+
+/// Whether it is a name of a file that this process holds open, wherever that lies.
+fn names_what_is_open(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
 }
 
 /// In the unit in which the limit is a whole number.
@@ -120,6 +126,10 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear");
         assert!(create_new_or_open_pipe(Path::new("/dev/null")).is_ok());
+        let open = File::options().write(true).open(&file).unwrap();
+        let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        assert!(create_new_or_open_pipe(Path::new(&by_number)).is_ok());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear");
     }
 
     #[test]

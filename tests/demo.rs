@@ -131,7 +131,7 @@ fn changed(folder: &Path, mut change: impl FnMut(Sample, f64) -> Sample) -> Path
     let path = folder.join("changed.mcap");
     let recording = Recording::open(Path::new(BUNDLED)).unwrap();
     let begin = begin_secs();
-    let mut writer = RecordingWriter::create(&path, &recording.timeline()).unwrap();
+    let mut writer = RecordingWriter::create_new(&path, &recording.timeline()).unwrap();
     for (sensor, modality) in recording.sensors() {
         writer.add_sensor(&sensor, modality).unwrap();
     }
@@ -226,7 +226,7 @@ fn a_recording_of_which_nothing_comes_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.mcap");
     let timeline = Recording::open(Path::new(BUNDLED)).unwrap().timeline();
-    RecordingWriter::create(&empty, &timeline).unwrap().finish().unwrap();
+    RecordingWriter::create_new(&empty, &timeline).unwrap().finish().unwrap();
     let output =
         Command::new(env!("CARGO_BIN_EXE_perceptd")).args(["demo", "--recording"]).arg(&empty).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -44,7 +44,7 @@ fn lines(file: &Path) -> Vec<Value> {
 /// The first seconds of the bundled recording.
 fn cut(secs: f64, to: &Path) {
     let whole = Recording::open(Path::new(BUNDLED)).unwrap();
-    let mut writer = RecordingWriter::create(to, &whole.timeline()).unwrap();
+    let mut writer = RecordingWriter::create_new(to, &whole.timeline()).unwrap();
     for sample in whole.samples().map(Result::unwrap).take_while(|sample| sample.arrived_at.secs_f64() < secs) {
         writer.write(&sample).unwrap();
     }

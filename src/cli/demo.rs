@@ -131,6 +131,9 @@ impl Watch {
         }
         let is_stopped = stop.load(Ordering::Relaxed);
         daemon.join().map_err(|_panic| anyhow::anyhow!("the daemon's thread panicked"))??;
+        if self.screen.nothing_yet && deadline.is_some_and(|deadline| now() >= deadline) {
+            self.screen.line(&format!("nothing has come of {} so far", recording.display()))?;
+        }
         anyhow::ensure!(
             is_stopped || !self.screen.nothing_yet,
             "nothing came of {}: no sensor in it gave enough for a window",

@@ -180,10 +180,10 @@ fn is_barren(replayed: &Replayed) -> bool {
         && replayed.sensors.iter().all(|(_, reading)| reading.embeddings == 0)
 }
 
-/// Whether samples were dropped for what they are.
+/// Whether there was no window, and samples were dropped for what they are.
 fn is_useless(reading: &SensorReading) -> bool {
     let what = [DropReason::Late, DropReason::Early, DropReason::Undecodable, DropReason::NotFinite];
-    what.iter().any(|reason| reading.drops.contains_key(reason))
+    reading.windows == 0 && what.iter().any(|reason| reading.drops.contains_key(reason))
 }
 
 /// What to do when all came too late or from the future.

@@ -108,8 +108,8 @@ impl Settings {
         findings.into_result(settings).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
     }
 
-    /// Reads and checks a config for a recording of its sensors, which needs neither the robot's name nor a pack: whether that is there
-    /// does not matter.
+    /// Reads and checks a config for a recording of its sensors, which needs neither the robot's name nor a pack: what is said of one
+    /// does not matter, nor how long its windows are.
     ///
     /// # Errors
     /// When it cannot be read, or with every problem in it.
@@ -118,6 +118,7 @@ impl Settings {
         let findings = problem::Findings::default();
         let mut tree = document::parse(&text, &findings);
         document::add_text(&mut tree, "robot", "name", "record");
+        tree.remove("pack");
         let settings = resolve::resolve(tree, path.parent().unwrap_or(Path::new("")), &findings);
         let (mut problems, _) = findings.into_parts();
         problems.retain(|problem| !matches!(problem.key.as_str(), "pack" | "pack.path"));

@@ -275,6 +275,9 @@ pub(super) fn served(source: &SourceSettings, off: &[SensorSettings]) -> Option<
 
 /// Between windows that do not touch, sound and motion would go unheard: a hop is at most a window of the pack.
 fn check_hops(settings: &Settings, findings: &Findings) {
+    if settings.pack.as_os_str().is_empty() {
+        return;
+    }
     // A manifest that cannot be read, or is a pipe to wait for, is told elsewhere.
     let file = settings.pack.join("pack.toml");
     let Some(text) = file.is_file().then(|| read_text_at_most(&file, MOST_BYTES).ok()).flatten() else { return };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Node, Value};
 use super::problem::{Findings, suggestion};
+use crate::files::is_special;
 
 /// One table of the file.
 pub(super) struct Section<'a> {
@@ -216,7 +217,7 @@ impl<'a> Section<'a> {
     pub(super) fn later_file(&mut self, key: &'static str, folder: &Path, expected: &str) -> Option<PathBuf> {
         let (text, line) = self.text(key, expected)?;
         let path = folder.join(text);
-        let is_endless = fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        let is_endless = fs::metadata(&path).is_ok_and(|found| is_special(&found));
         if let Some(what) = no_file(&path).filter(|_| is_endless) {
             self.wrong(key, line, what);
         }

@@ -70,7 +70,7 @@ impl WindowLoop {
     pub(super) fn run(mut self, input: &Receiver<Sample>, output: &Sender<Turn>, changes: &Receiver<WindowChange>) {
         let (mut next_tick, mut tap) = (None, None);
         loop {
-            let mut received = input.recv(self.patience(next_tick));
+            let mut received = input.recv(self.patience(next_tick, now()));
             // What was told before a sample came holds for it.
             while let Received::Item(change) = changes.recv(Duration::ZERO) {
                 self.change(change, &mut next_tick, &mut tap);
@@ -109,13 +109,13 @@ impl WindowLoop {
     }
 
     /// Until time alone gives something.
-    fn patience(&self, next_tick: Option<MonoTime>) -> Duration {
+    fn patience(&self, next_tick: Option<MonoTime>, now: MonoTime) -> Duration {
         if self.pace == Pace::Recorded {
             return TURN;
         }
         let due = self.windowers.values().filter_map(Windower::due).chain(next_tick).min();
         due.map_or(TURN, |due| {
-            let nanos = u64::try_from(due.nanos_since(now())).unwrap_or(0);
+            let nanos = u64::try_from(due.nanos_since(now)).unwrap_or(0);
             Duration::from_nanos(nanos).clamp(LEAST_TURN, TURN)
         })
     }
@@ -222,6 +222,17 @@ mod tests {
 
     const HOP_SECS: f64 = 0.2;
 
+    fn settings(camera: &SensorId) -> WindowSettings {
+        WindowSettings {
+            sensor: camera.clone(),
+            modality: Modality::Image,
+            window_secs: 0.0,
+            hop_secs: HOP_SECS,
+            rate_hz: 0.0,
+            lateness_secs: HOP_SECS,
+        }
+    }
+
     fn frame(sensor: &SensorId, secs: f64) -> Sample {
         let (captured_at, bytes) = (MonoTime::from_secs_f64(secs), vec![0].into());
         let frame = CameraFrame { width: 1, height: 1, format: PixelFormat::Grey8, bytes };
@@ -230,16 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn the_loop_waits_until_something_is_due() {
+        let camera = SensorId::new("camera").unwrap();
+        let waits = |pace, due_in_secs: f64| {
+            let mut windower = Windower::new(settings(&camera)).unwrap();
+            // A window of the grid's first cell is given out two hops after the clock's zero.
+            let due = 2.0 * HOP_SECS;
+            drop(windower.push(&frame(&camera, 0.05)));
+            assert_eq!(windower.due(), Some(MonoTime::from_secs_f64(due)));
+            let windowers = BTreeMap::from([(camera.clone(), windower)]);
+            let windows = WindowLoop { windowers, tick_nanos: i64::MAX, pace, telemetry: Telemetry::default() };
+            windows.patience(None, MonoTime::from_secs_f64(due - due_in_secs)).as_millis()
+        };
+        assert_eq!([0.05, 0.001, -1.0, 5.0].map(|due_in_secs| waits(Pace::Live, due_in_secs)), [50, 5, 5, 100]);
+        assert_eq!(waits(Pace::Recorded, 0.001), 100);
+    }
+
+    #[test]
     fn what_is_told_before_a_sample_holds_for_it_though_the_loop_waits_already() {
         let [other, camera] = ["other", "camera"].map(|name| SensorId::new(name).unwrap());
-        let settings = WindowSettings {
-            sensor: camera.clone(),
-            modality: Modality::Image,
-            window_secs: 0.0,
-            hop_secs: HOP_SECS,
-            rate_hz: 0.0,
-            lateness_secs: HOP_SECS,
-        };
         let telemetry = Telemetry::default();
         let (samples, sample_out) = pipes::samples(true, &telemetry);
         let (turn_in, turns) = pipes::turns(true, &telemetry);
@@ -251,7 +271,7 @@ mod tests {
         while waiting.depth() > 0 {
             std::thread::yield_now();
         }
-        let put = WindowChange::Put(camera.clone(), Windower::new(settings).unwrap());
+        let put = WindowChange::Put(camera.clone(), Windower::new(settings(&camera)).unwrap());
         assert!(told.send(put).is_ok());
         for secs in [0.05, 0.25] {
             samples.send(frame(&camera, secs)).unwrap();

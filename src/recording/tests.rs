@@ -1,5 +1,6 @@
 //! The spec of the room: exact round trips, damage, replay.
 
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -60,7 +61,7 @@ fn timeline() -> Timeline {
 }
 
 fn written(path: &Path, samples: &[Sample]) {
-    let mut writer = RecordingWriter::create(path, &timeline()).unwrap();
+    let mut writer = RecordingWriter::create_new(path, &timeline()).unwrap();
     writer.add_sensor(&SensorId::new("silent").unwrap(), Modality::Audio).unwrap();
     samples.iter().for_each(|sample| writer.write(sample).unwrap());
     writer.finish().unwrap();
@@ -147,7 +148,7 @@ fn samples_from_a_pipe_are_recorded_until_it_closes() {
     let (sender, receiver) = bounded(NonZeroUsize::new(64).unwrap(), WhenFull::Block, Box::new(|_: &Sample| {}));
     samples().into_iter().for_each(|sample| sender.send(sample).unwrap());
     drop(sender);
-    let recorded = record(RecordingWriter::create(&path, &timeline()).unwrap(), &receiver, None).unwrap();
+    let recorded = record(RecordingWriter::create_new(&path, &timeline()).unwrap(), &receiver, None).unwrap();
     let counts: Vec<(String, u64)> = recorded.samples.iter().map(|(id, count)| (id.to_string(), *count)).collect();
     assert_eq!(counts, [("cam", 2), ("deep", 1), ("heat", 2), ("imu", 1), ("mic", 2)].map(|(n, c)| (n.to_owned(), c)));
     let back: Vec<Sample> = Recording::open(&path).unwrap().samples().map(Result::unwrap).collect();
@@ -157,16 +158,16 @@ fn samples_from_a_pipe_are_recorded_until_it_closes() {
 #[test]
 fn a_recording_ends_when_there_is_enough() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a.mcap");
     let all = samples();
     let first = all[0].arrived_at;
     let kept = |limit: RecordLimit| {
+        let path = dir.path().join(format!("{limit:?}.mcap"));
         // Every sender lives on: only the limit can end it.
         let (sender, receiver) = bounded(NonZeroUsize::new(16).unwrap(), WhenFull::Block, Box::new(|_| {}));
         for sample in samples() {
             sender.send(sample).unwrap();
         }
-        let writer = RecordingWriter::create(&path, &timeline()).unwrap();
+        let writer = RecordingWriter::create_new(&path, &timeline()).unwrap();
         let recorded = record(writer, &receiver, Some(limit)).unwrap();
         let kept = Recording::open(&path).unwrap().samples().map(Result::unwrap).count();
         assert_eq!(recorded.samples.values().sum::<u64>(), kept as u64);
@@ -185,9 +186,11 @@ fn a_full_disk_is_told_in_the_systems_words() {
     let write_all = |mut writer: RecordingWriter| {
         samples().iter().try_for_each(|sample| writer.write(sample)).and_then(|()| writer.finish())
     };
-    let told =
-        RecordingWriter::create(Path::new("/dev/full"), &timeline()).and_then(write_all).unwrap_err().to_string();
-    assert_eq!(told, "cannot write /dev/full: No space left on device (os error 28)");
+    let full = Path::new("/dev/full");
+    let told = RecordingWriter::begin(full, File::options().write(true).open(full), &timeline())
+        .and_then(write_all)
+        .unwrap_err();
+    assert_eq!(told.to_string(), "cannot write /dev/full: No space left on device (os error 28)");
 }
 
 #[test]

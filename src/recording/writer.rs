@@ -40,14 +40,6 @@ pub struct RecordingWriter {
 }
 
 impl RecordingWriter {
-    /// Creates (or empties) the file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn create(path: &Path, timeline: &Timeline) -> Result<Self, RecordingError> {
-        Self::begin(path, File::create(path), timeline)
-    }
-
     /// Creates the file, which must not be there: what was recorded cannot be recorded again.
     ///
     /// # Errors
@@ -56,7 +48,8 @@ impl RecordingWriter {
         Self::begin(path, create_new(path), timeline)
     }
 
-    fn begin(path: &Path, file: io::Result<File>, timeline: &Timeline) -> Result<Self, RecordingError> {
+    /// Begins in a file that was opened.
+    pub(super) fn begin(path: &Path, file: io::Result<File>, timeline: &Timeline) -> Result<Self, RecordingError> {
         let file = file.map_err(|why| cannot_write(path, why))?;
         let disk = file.try_clone().map_err(|why| cannot_write(path, why))?;
         let mut mcap = mcap_writer(file).map_err(|why| cannot_write(path, why))?;
