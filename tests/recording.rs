@@ -326,7 +326,7 @@ fn a_recorder_stops_in_order_and_keeps_what_is_there() {
     let config = recorder.out.with_file_name("perceptd.toml");
     let output = perceptd(&["record", "--out", text(&recorder.out), "--config", text(&config), "--for", "1s"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("exists"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("it is there already"), "{said}");
     assert!(std::fs::read(&recorder.out).unwrap() == before);
 }
 

@@ -342,6 +342,16 @@ mod tests {
     }
 
     #[test]
+    fn recordings_are_told_by_their_whole_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = std::env::current_dir().unwrap();
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(folder.path().strip_prefix("/").unwrap());
+        let recording = RemoteStore::open(Some(&relative)).unwrap().next_recording(7_000_000).unwrap();
+        assert!(recording.is_absolute() && recording.ends_with("remote/recordings/7.mcap"), "{}", recording.display());
+    }
+
+    #[test]
     fn what_is_saved_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let store = RemoteStore::open(Some(folder.path())).unwrap();

@@ -18,7 +18,7 @@ async fn each_of_several_wishes_at_once_has_an_answer_of_its_own() {
     };
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
 
-    let changes: Vec<_> = (0..4).map(|n| words(&format!("config set events.min_off_secs=1.1{n}"))).collect();
+    let changes: Vec<_> = (1..=4).map(|n| words(&format!("config set events.min_off_secs=1.1{n}"))).collect();
     let answers = at_once(&changes);
     let applied: Vec<_> = answers.iter().enumerate().filter(|(_, (code, _))| *code == 0).collect();
     assert!(!applied.is_empty(), "one of them is in force: {answers:?}\n{}", rover.log());
@@ -27,7 +27,7 @@ async fn each_of_several_wishes_at_once_has_an_answer_of_its_own() {
         assert!(told.contains(word), "{answers:?}\n{}", rover.log());
     }
     let in_force = rover.expect(&["config", "get"], 0, &[]);
-    let is_winner = |n: usize| in_force.contains(&format!("events.min_off_secs = 1.1{n}\n"));
+    let is_winner = |n: usize| in_force.contains(&format!("events.min_off_secs = 1.1{}\n", n + 1));
     assert!(applied.iter().any(|(n, _)| is_winner(*n)), "{answers:?} but {in_force}");
 
     let adds = ["dog", "rain", "knock"].map(|word| words(&format!("prompt add cc text:{word} --in imu"))).to_vec();

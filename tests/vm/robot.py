@@ -47,6 +47,9 @@ class Robot:
         secs = self.machine.start()
         say(f"the guest is up after {secs:.0f} s")
         self.summary["boot_secs"] = round(secs, 1)
+        # At a boot on a busy host the mount may come before its device.
+        mounted = lambda: self.machine.ask("mountpoint --quiet /host || systemctl restart host.mount")[0] == 0
+        wait_for("the host's files in the guest", mounted, 60, every=1)
         self.imu, self.heat = Feed(self.machine, "imu", witmotion, 0.02), Feed(self.machine, "uart", gy_mcu90640, 0.5)
         self.imu.start()
         self.heat.start()
