@@ -29,12 +29,13 @@ impl Picture {
     /// # Errors
     /// When they are neither, broken, hold no pixel, or none that is not transparent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MediaError> {
-        match bytes {
-            [] => Err(MediaError::Empty("picture")),
-            [0xff, 0xd8, ..] => jpeg::decode(bytes),
-            [0x89, b'P', b'N', b'G', ..] => decode_png(bytes).and_then(over_white),
-            _ => Err(MediaError::malformed("picture", NEITHER)),
-        }
+        decoded(bytes, over_white)
+    }
+
+    /// As [`Self::from_bytes`], with the colours that are stored, also where they are transparent: what is measured is not to be seen, and
+    /// white would be a value like any other.
+    pub(super) fn as_stored(bytes: &[u8]) -> Result<Self, MediaError> {
+        decoded(bytes, |png| Ok(rgb(png)))
     }
 
     /// Reads and decodes a JPEG or PNG file.
@@ -124,6 +125,18 @@ impl Picture {
             return Err(MediaError::malformed("picture", why));
         }
         Ok(())
+    }
+}
+
+fn decoded(
+    bytes: &[u8],
+    of_png: impl FnOnce(image::DynamicImage) -> Result<Picture, MediaError>,
+) -> Result<Picture, MediaError> {
+    match bytes {
+        [] => Err(MediaError::Empty("picture")),
+        [0xff, 0xd8, ..] => jpeg::decode(bytes),
+        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes).and_then(of_png),
+        _ => Err(MediaError::malformed("picture", NEITHER)),
     }
 }
 

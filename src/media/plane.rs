@@ -58,7 +58,7 @@ impl Plane {
         let grey = grey16(&bytes)?;
         let plane = match &grey {
             Some(grey) => Self::from_grey16(grey, KELVIN_PER_STEP, CELSIUS_AT_ZERO, None),
-            None => Self::from_luma(&Picture::from_bytes(&bytes)?),
+            None => Self::from_luma(&Picture::as_stored(&bytes)?),
         };
         Ok(ReadPlane { plane, is_measured: grey.is_some() })
     }
@@ -74,7 +74,7 @@ impl Plane {
             let plane = Self::from_grey16(&grey, METRES_PER_STEP, 0.0, Some(0));
             return Ok(ReadPlane { plane, is_measured: true });
         }
-        let mut plane = Self::from_luma(&Picture::from_bytes(&bytes)?);
+        let mut plane = Self::from_luma(&Picture::as_stored(&bytes)?);
         plane.values.iter_mut().filter(|v| **v == 0.0).for_each(|v| *v = f32::NAN);
         Ok(ReadPlane { plane, is_measured: false })
     }
@@ -153,5 +153,24 @@ mod tests {
         assert!(!is_measured && !Plane::open_depth(file.path()).unwrap().is_measured);
         assert!((plane.values[0] - 10.0).abs() < 1e-3 && (plane.values[1] - 200.0).abs() < 1e-3);
         assert!(Plane::open_png16(file.path(), 1.0, 0.0).is_err());
+    }
+
+    #[test]
+    fn what_is_transparent_is_as_it_is_stored_and_never_white() {
+        let grey = |alphas: [u8; 3]| {
+            let file = tempfile::NamedTempFile::with_suffix(".png").unwrap();
+            let values = [10, alphas[0], 0, alphas[1], 200, alphas[2]].to_vec();
+            image::GrayAlphaImage::from_raw(3, 1, values).unwrap().save(file.path()).unwrap();
+            file
+        };
+        for alphas in [[255, 0, 255], [0, 0, 128], [0, 0, 0]] {
+            let file = grey(alphas);
+            let thermal = Plane::open_thermal(file.path()).unwrap().plane.values;
+            let depth = Plane::open_depth(file.path()).unwrap().plane.values;
+            for (stored, values) in [(10.0, [thermal[0], depth[0]]), (200.0, [thermal[2], depth[2]])] {
+                assert!(values.iter().all(|value| (value - stored).abs() < 1e-3), "{alphas:?}: {values:?}");
+            }
+            assert!(thermal[1] == 0.0 && depth[1].is_nan(), "{alphas:?}");
+        }
     }
 }
