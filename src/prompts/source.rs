@@ -140,14 +140,12 @@ fn check_sound(sound: &Sound) -> Result<(), PartError> {
 }
 
 fn check_words(words: &str) -> Result<(), PartError> {
-    if words.chars().all(is_no_word) { Err(PartError::NoWords) } else { Ok(()) }
+    if words.chars().any(|c| c.is_alphanumeric() || is_symbol(c)) { Ok(()) } else { Err(PartError::NoWords) }
 }
 
-/// White space and punctuation, also that of other scripts. What a symbol such as an emoji means, the encoder knows or refuses.
-fn is_no_word(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_ascii_punctuation()
-        || matches!(c, '¡' | '¿' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}')
+/// Arrows, signs and emoji, whose blocks hold hardly any punctuation: what they mean the encoder knows or refuses.
+const fn is_symbol(c: char) -> bool {
+    matches!(c, '\u{20a0}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
 
 const fn check_picture(picture: &Picture) -> Result<(), PartError> {
@@ -190,10 +188,13 @@ mod tests {
 
     #[test]
     fn punctuation_is_no_word() {
-        for words in ["", " ", "?", "...", " …", "¿?", "-- \u{3002}"] {
+        for words in
+            ["", " ", "?", "...", " …", "¿?", "-- \u{3002}", "！？", "؟", "।", "「」", "、\u{3000}", "\u{fe0f}"]
+        {
             assert!(matches!(check_words(words), Err(PartError::NoWords)), "{words:?}");
         }
-        for words in ["dog", "c++", "7", "犬", "🐕", "¿qué?"] {
+        for words in ["dog", "c++", "7", "犬", "🐕", "¿qué?", "〇", "々", "कुत्ता।", "كلب؟", "犬！", "ⅷ", "☂"]
+        {
             assert!(check_words(words).is_ok(), "{words:?}");
         }
     }
