@@ -426,7 +426,7 @@ fn errors_of_files_say_what_to_do_and_name_the_file_once() {
     let (empty, cut) = (empty.to_str().unwrap(), cut.to_str().unwrap());
     let expected = [
         (empty, "the sound is empty: make it anew, or use another one"),
-        (cut, "copy it anew, or use another one"),
+        (cut, "make a sound of it, for example with `ffmpeg -i THE_SOUND new.wav`"),
         ("no-such.wav", "cannot be read: No such file or directory (os error 2)"),
     ];
     let output = perceptd(&[&["embed", "--modality", "audio"], &TINY[..], &[empty, cut, "no-such.wav"]].concat());

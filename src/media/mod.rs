@@ -8,6 +8,7 @@ mod motion;
 mod picture;
 mod plane;
 mod sound;
+mod wav;
 
 use std::path::Path;
 
