@@ -178,24 +178,31 @@ async fn folders_network_cameras_and_programs_are_embedded_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_that_cannot_be_embedded_are_told_once_and_a_closed_terminal_is_an_ordered_stop() {
+async fn pictures_and_windows_that_are_of_no_use_are_told_once_and_a_closed_terminal_is_an_ordered_stop() {
     let broker = Mosquitto::start();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("pictures")).unwrap();
     let pixel = Picture { width: 1, height: 1, rgb: vec![9; 3] };
     std::fs::write(folder.path().join("pictures/a.png"), pixel.to_png().unwrap()).unwrap();
+    let jpeg = folder.path().join("pixel.jpg");
+    std::fs::write(&jpeg, pixel.to_jpeg(90).unwrap()).unwrap();
     let text = format!(
         "[robot]\nname = 'pixel'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
-         [sensors.dot]\ndriver = 'folder'\npath = 'pictures'\nloop = true\n",
-        broker.address().port
+         [sensors.dot]\ndriver = 'folder'\npath = 'pictures'\nloop = true\n\
+         [sensors.stream]\ndriver = 'command'\noutput = 'mjpeg'\n\
+         command = ['sh', '-c', 'while cat {}; do sleep 0.1; done']\n",
+        broker.address().port,
+        jpeg.display()
     );
     let mut subscriber = listener(&broker, "pixel");
     let daemon = Daemon::start(&config(folder.path(), &text));
-    health(&mut subscriber, |sensors| of(sensors, "dot").drops.values().sum::<u64>() > 5).await;
+    let has_lost = |sensors: &[HeardSensor], name| of(sensors, name).drops.values().sum::<u64>() > 5;
+    health(&mut subscriber, |sensors| has_lost(sensors, "dot") && has_lost(sensors, "stream")).await;
     let output = daemon.stop_by("-HUP");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert_eq!(log.matches("cannot be embedded").count(), 1, "{log}");
+    assert_eq!((log.matches("cannot be used").count(), log.matches("pictures/a.png").count()), (1, 1), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
