@@ -350,6 +350,8 @@ async fn events_outlive_perceptd_where_there_is_a_state_folder() {
         ]
     );
     assert_eq!(robot.publisher.outbox_counts().recovered, 4);
+    // What is heard and not yet acknowledged would count as on its way.
+    holds(|| robot.publisher.outbox_len() == 0).await;
     let resent = robot.publisher.resend(0, Some("dog")).unwrap();
     assert!(resent.messages <= 6, "{resent:?}");
     for _ in 0..resent.messages {

@@ -118,7 +118,9 @@ impl Settings {
         let findings = problem::Findings::default();
         let mut tree = document::parse(&text, &findings);
         document::add_text(&mut tree, "robot", "name", "record");
-        tree.remove("pack");
+        if let Some(document::Value::Table(pack)) = tree.get_mut("pack").map(|node| &mut node.value) {
+            pack.remove("path");
+        }
         let settings = resolve::resolve(tree, path.parent().unwrap_or(Path::new("")), &findings);
         let (mut problems, _) = findings.into_parts();
         problems.retain(|problem| !matches!(problem.key.as_str(), "pack" | "pack.path"));
