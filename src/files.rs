@@ -1,6 +1,7 @@
 //! Reading of whole files, up to a size: whatever lies where a picture or a config is looked for must not fill the memory. And making of new
 //! ones, which never take the place of another.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
@@ -66,21 +67,27 @@ pub fn create_new(path: &Path) -> Result<File> {
     })
 }
 
-/// As [`create_new`], but what is no file, such as a pipe or `/dev/null`, is written to, and so is what is open already, by its
-/// name as `/dev/stdout`.
+/// As [`create_new`], but what is no file, such as a pipe or `/dev/null`, is written to; and what is open already, by a name such as
+/// `/dev/stdout`, is written on at its end.
 ///
 /// # Errors
 /// As [`create_new`].
 pub fn create_new_or_open_pipe(path: &Path) -> Result<File> {
     match std::fs::metadata(path) {
-        Ok(found) if is_special(&found) || names_what_is_open(path) => File::options().write(true).open(path),
+        Ok(found) if is_special(&found) => File::options().write(true).open(path),
+        Ok(_) if names_what_is_open(path) => File::options().append(true).open(path),
         _ => create_new(path),
     }
 }
 
 /// Whether it is a name of a file that this process holds open, wherever that lies.
 fn names_what_is_open(path: &Path) -> bool {
-    ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    match path.parent().and_then(Path::to_str) {
+        Some("/dev") => matches!(name, "stdout" | "stderr"),
+        Some("/dev/fd" | "/proc/self/fd") => name.parse::<u32>().is_ok(),
+        _ => false,
+    }
 }
 
 /// In the unit in which the limit is a whole number.
@@ -90,6 +97,8 @@ fn in_words(bytes: u64, most_bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -127,9 +136,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear");
         assert!(create_new_or_open_pipe(Path::new("/dev/null")).is_ok());
         let open = File::options().write(true).open(&file).unwrap();
-        let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
-        assert!(create_new_or_open_pipe(Path::new(&by_number)).is_ok());
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear");
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        create_new_or_open_pipe(Path::new(&format!("/proc/self/fd/{number}"))).unwrap().write_all(b"est").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "dearest");
+        let roundabout = Path::new("/proc/self/fd/../../..").join(file.strip_prefix("/").unwrap());
+        assert!(create_new_or_open_pipe(&roundabout).is_err());
     }
 
     #[test]

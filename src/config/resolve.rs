@@ -108,8 +108,8 @@ fn publish(section: &mut Section<'_>, fleet: &str, robot: &str, has_tls: bool) -
     let versions = [MqttVersion::V5, MqttVersion::V311];
     let version = section.word("version", &["auto", MqttVersion::V5.name(), MqttVersion::V311.name()]);
     publish.broker.version = versions.into_iter().find(|known| Some(known.name()) == version);
-    if websocket_path.is_some() && publish.broker.address.host.contains('%') {
-        section.problem("`websocket_path` does not go with an address that has a zone (`%`)");
+    if publish.broker.address.host.contains('%') && (websocket_path.is_some() || has_tls) {
+        section.problem("neither `websocket_path` nor TLS goes with an address that has a zone (`%`)");
     }
     publish.broker.websocket_path = websocket_path;
     if let Some(secs) = section.integer("keep_alive_secs", 1..=3600_u32) {

@@ -113,7 +113,7 @@ fn each_mistake_is_named() {
         ),
         (
             "[mqtt]\nhost = 'fe80::1%eth0'\nwebsocket_path = '/mqtt'\n",
-            "line 7: mqtt: `websocket_path` does not go with an address that has a zone (`%`)",
+            "line 7: mqtt: neither `websocket_path` nor TLS goes with an address that has a zone (`%`)",
         ),
         (
             "[windows]\naudio_hop_secs = 2.5\n",

@@ -145,7 +145,7 @@ fn check_words(words: &str) -> Result<(), PartError> {
 
 /// Arrows, signs and emoji, whose blocks hold hardly any punctuation: what they mean the encoder knows or refuses.
 const fn is_symbol(c: char) -> bool {
-    matches!(c, '\u{20a0}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
+    matches!(c, '¢'..='©' | '®'..='±' | '\u{20a0}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
 
 const fn check_picture(picture: &Picture) -> Result<(), PartError> {
@@ -193,7 +193,7 @@ mod tests {
         {
             assert!(matches!(check_words(words), Err(PartError::NoWords)), "{words:?}");
         }
-        for words in ["dog", "c++", "7", "犬", "🐕", "¿qué?", "〇", "々", "कुत्ता।", "كلب؟", "犬！", "ⅷ", "☂"]
+        for words in ["dog", "c++", "7", "犬", "🐕", "¿qué?", "〇", "々", "कुत्ता।", "كلب؟", "犬！", "ⅷ", "☂", "£"]
         {
             assert!(check_words(words).is_ok(), "{words:?}");
         }
