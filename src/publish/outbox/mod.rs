@@ -239,11 +239,13 @@ impl Outbox {
     /// When the disk does not give them.
     pub fn resend(&mut self, from_seq: u64, topic: Option<&str>, now: MonoTime) -> Result<Resent, StoreError> {
         let cards = self.shelf.again(from_seq, topic)?;
-        let (messages, oldest_seq) = (self.shelf.waiting(from_seq, topic)?, self.shelf.oldest_seq(topic)?);
-        let waited = messages.saturating_sub(cards.len() as u64);
+        let again = cards.len() as u64;
+        // They wait now, so they are held whatever becomes of the counts.
         self.hold_again(cards, &BTreeMap::new());
+        let counted = self.shelf.waiting(from_seq, topic).and_then(|all| Ok((all, self.shelf.oldest_seq(topic)?)));
         self.keep_bounds(now);
-        Ok(Resent { messages, waited, oldest_seq })
+        let (messages, oldest_seq) = counted?;
+        Ok(Resent { messages, waited: messages.saturating_sub(again), oldest_seq })
     }
 
     /// Puts a record in its place behind earlier ones of its event; `again` of one that has been counted before.
