@@ -34,9 +34,9 @@ const SAFE_AFTER: Duration = Duration::from_secs(2);
 /// So often a record is offered again by itself at most: one that kills the broker shall not do so for ever.
 const MOST_REPEATS: u8 = 20;
 
-/// A broken connection is noticed within so long: `health` is sent every ten seconds at least, and what is sent and not acknowledged
-/// ends it after ten.
-const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+/// A broken connection is noticed within so long. A peer's kernel and a proxy answer for a broker that hangs, so how long it lived is
+/// known from when it took events alone; but what was acknowledged so long ago is not offered again: the disk keeps it no longer.
+const NOTICED_WITHIN: Duration = Duration::from_secs(600);
 
 /// On a young connection a record that nobody wanted rests for this part of the connection's age, and at least for so long: after a
 /// broker's start its subscribers come within moments, and what is offered late is what the next kill takes along.
@@ -57,7 +57,7 @@ pub struct Outbox {
     acknowledged: VecDeque<(MonoTime, RecordId, Trust)>,
     /// Since when there is a connection.
     connected_at: Option<MonoTime>,
-    /// Until when the newest connection is known to have lived.
+    /// Until when the newest connection is known to have lived: when its broker took a message last, as a rule.
     lived_until: MonoTime,
     next_id: u64,
     backlog_below: u64,
