@@ -99,13 +99,13 @@ impl Named {
 /// What kept it from starting, or which thread failed.
 pub fn run(settings: &Settings, remote: Option<Remote>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let started_at = now();
+    let _signals = StopSignals::in_background(stop)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("mqtt")
         .enable_all()
         .build()
         .context("cannot start the runtime for MQTT")?;
-    StopSignals::watch_on(&runtime, stop)?;
     // What a start may end with that has nothing to do with what topics changed comes before the start counts.
     let publish = settings.publish()?;
     let of_file = if remote.is_some() { Boot::of_file } else { Boot::for_answer };

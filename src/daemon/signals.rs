@@ -32,23 +32,17 @@ impl StopSignals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
-    /// Watches on a runtime of its own, for as long as that is kept.
+    /// Watches on a runtime of its own, for as long as that is kept: two signals that a stalled thread sees at once look like an echo.
     pub(super) fn in_background(stop: &Arc<AtomicBool>) -> anyhow::Result<Runtime> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).thread_name("signals").enable_all().build();
         let runtime = runtime.context("cannot start the runtime for signals")?;
-        Self::watch_on(&runtime, stop)?;
-        Ok(runtime)
-    }
-
-    /// Watches on `runtime`, for as long as that is kept.
-    pub(super) fn watch_on(runtime: &Runtime, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let signals = {
             let _inside = runtime.enter();
             Self::listen().context("cannot listen to signals")?
         };
         runtime.spawn(signals.watch(Arc::clone(stop)));
-        Ok(())
+        Ok(runtime)
     }
 
     /// Sets `stop` at the first signal; never returns.
