@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use perceptd::media::Picture;
 use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::mqtt::{Mosquitto, listen, soon};
 
@@ -35,19 +36,22 @@ impl Daemon {
 
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(self) -> Output {
-        self.stop_by("-TERM")
+        self.stop_by(Signal::TERM)
     }
 
-    pub(crate) fn stop_by(self, signal: &str) -> Output {
+    pub(crate) fn stop_by(self, signal: Signal) -> Output {
         self.tell(&[signal]);
         self.end()
     }
 
     /// Sends it these signals, one right after the other.
-    fn tell(&self, signals: &[&str]) {
-        let id = self.0.as_ref().unwrap().id();
-        let kills: Vec<String> = signals.iter().map(|signal| format!("kill {signal} {id}")).collect();
-        assert!(Command::new("sh").args(["-c", &kills.join(" && ")]).status().unwrap().success());
+    fn tell(&self, signals: &[Signal]) {
+        let id = Pid::from_child(self.0.as_ref().unwrap());
+        signals.iter().for_each(|&signal| kill_process(id, signal).unwrap());
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
     fn end(mut self) -> Output {
@@ -182,14 +186,15 @@ async fn a_second_signal_ends_at_once_and_an_echo_of_the_first_does_not() {
         let filter = "perceptd/v1/default/hasty/status".to_owned();
         let settings = SubscriberSettings { broker: BrokerAccess::plain(broker.address()), filter };
         let mut subscriber = Subscriber::new(settings);
-        let daemon = Daemon::start(&config(folder.path(), &text));
+        let mut daemon = Daemon::start(&config(folder.path(), &text));
         soon(async { while !matches!(subscriber.next().await, Heard::Status(_)) {} }).await;
         // A stop takes two seconds now: nobody takes its last word.
         broker.pause();
-        daemon.tell(&["-TERM", "-INT"]);
-        if impatient {
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            daemon.tell(&["-INT"]);
+        daemon.tell(&[Signal::TERM, Signal::INT]);
+        // Again and again, for it counts from half a second after the daemon has seen the first.
+        while impatient && !daemon.has_ended() {
+            daemon.tell(&[Signal::INT]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let output = daemon.end();
         let told = String::from_utf8_lossy(&output.stderr);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use perceptd::media::Picture;
 use perceptd::publish::{BrokerAccess, Heard, HeardSensor, Subscriber, SubscriberSettings};
+use rustix::process::Signal;
 
 use crate::daemon::{Daemon, config};
 use crate::mqtt::Mosquitto;
@@ -198,7 +199,7 @@ async fn pictures_and_windows_that_are_of_no_use_are_told_once_and_a_closed_term
     let daemon = Daemon::start(&config(folder.path(), &text));
     let has_lost = |sensors: &[HeardSensor], name| of(sensors, name).drops.values().sum::<u64>() > 5;
     health(&mut subscriber, |sensors| has_lost(sensors, "dot") && has_lost(sensors, "stream")).await;
-    let output = daemon.stop_by("-HUP");
+    let output = daemon.stop_by(Signal::HUP);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert_eq!(log.matches("cannot be embedded").count(), 1, "{log}");
