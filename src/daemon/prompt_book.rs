@@ -137,8 +137,12 @@ impl PromptBook {
         }
     }
 
-    /// Another wish came before this one was looked at, and is told next.
+    /// Another wish came before this one was looked at, and is told next. One that came again has its answer already, or will have it.
     pub(super) fn replaced_unseen(&self, wish: &PromptWish) -> Vec<PromptStep> {
+        let is_tried = self.trying.get(&wish.id).is_some_and(|held| held.digest == wish.digest);
+        if is_tried || self.told(&wish.id, &wish.digest).is_some() {
+            return Vec::new();
+        }
         let faults = vec![Fault::whole(REPLACED)];
         let report = self.report(&wish.id, WishState::Rejected, faults, wish.digest.clone());
         if self.has_room_for(&wish.id) { vec![PromptStep::Report(report)] } else { Vec::new() }

@@ -161,9 +161,12 @@ fn a_newer_wish_overtakes_one_that_is_being_tried() {
     assert_eq!(told.collect::<Vec<_>>(), expected, "both are told");
     let unseen = made("cat", vec![words("c")], None);
     assert_eq!(self::told(&book.replaced_unseen(&unseen)).0, rejected);
+    assert_eq!(book.replaced_unseen(&second), [], "a copy of what is being tried");
     assert_eq!(book.reports().find(|report| report.prompt == unseen.id).unwrap().digest, second.digest);
     assert!(!book.is_wanted(&first.id, &first.digest) && book.is_wanted(&second.id, &second.digest));
     assert_eq!(book.settled(&first.id, &first.digest, Ok(())), []);
+    book.settled(&second.id, &second.digest, Ok(()));
+    assert_eq!(book.replaced_unseen(&second), [], "a copy of what is in force");
 }
 
 #[test]

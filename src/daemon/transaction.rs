@@ -169,8 +169,14 @@ impl Transaction {
         }
     }
 
-    /// A wish whose place another one takes before it was tried.
+    /// A wish whose place another one takes before it was tried. One that came again has its answer already, or will have it.
     pub(super) fn replaced(&mut self, wish: ConfigWish) -> Vec<Step> {
+        let answered = self.ledger.answer.as_ref().map(|answer| &answer.digest);
+        let tried = self.current().map(|change| &change.digest);
+        let waiting = self.waiting.as_ref().map(|waiting| &waiting.digest);
+        if [answered, tried, waiting].contains(&Some(&wish.digest)) {
+            return Vec::new();
+        }
         self.aside(wish.generation, wish.digest, REPLACED.to_owned())
     }
 

@@ -189,6 +189,23 @@ fn only_the_newest_of_those_that_wait_is_tried() {
 }
 
 #[test]
+fn a_wish_that_came_again_is_not_told_that_another_replaced_its_copy() {
+    let mut transaction = start();
+    let (first, second) = (wish(1, "{}"), wish(2, "{}"));
+    transaction.wish(first.clone(), |_| Ok(()));
+    transaction.wish(second.clone(), |_| panic!("checked"));
+    for copy in [&first, &second] {
+        assert_eq!((transaction.replaced(copy.clone()), asides(&mut transaction)), (vec![], vec![]), "tried, waits");
+    }
+    transaction.prepared(Err(vec![]));
+    assert_eq!(transaction.next_waiting(), Some(second.clone()));
+    apply(&mut transaction, second.clone());
+    assert_eq!((transaction.replaced(second), asides(&mut transaction)), (vec![], vec![]), "in force");
+    assert_eq!(transaction.replaced(wish(3, "{}")), REFUSED);
+    assert_eq!(asides(&mut transaction), [(3, "3:{}".to_owned(), REPLACED.to_owned())]);
+}
+
+#[test]
 fn news_of_another_stage_changes_nothing() {
     let mut transaction = start();
     assert_eq!(transaction.prepared(Ok(())), []);
