@@ -16,7 +16,8 @@ pub enum WhenFull<T> {
     Latest(fn(&T, &T) -> bool),
 }
 
-/// Called with each item that the pipe had to drop.
+/// Called with each item that the pipe had to drop, before anyone can receive what took its place. The pipe is locked meanwhile: it must
+/// not touch the pipe, nor wait.
 pub type OnDrop<T> = Box<dyn Fn(&T) + Send + Sync>;
 
 struct State<T> {
@@ -121,10 +122,10 @@ impl<T> Sender<T> {
             }
             state.queue.push_back(item);
         }
-        self.0.announce(state);
-        if let Some(dropped) = dropped {
-            (self.0.on_drop)(&dropped);
+        if let Some(dropped) = &dropped {
+            (self.0.on_drop)(dropped);
         }
+        self.0.announce(state);
         Ok(())
     }
 
@@ -256,6 +257,32 @@ mod tests {
         assert_eq!(drops.load(Ordering::Relaxed), 1);
         assert_eq!(receiver.recv(NOW), Received::Item(('a', 2)));
         assert_eq!(receiver.recv(NOW), Received::Item(('b', 1)));
+    }
+
+    #[test]
+    fn what_is_dropped_is_told_before_its_successor_is_received() {
+        let told = Arc::new(AtomicUsize::new(0));
+        let teller = Arc::clone(&told);
+        let on_drop = Box::new(move |_: &_| {
+            std::thread::yield_now();
+            teller.fetch_add(1, Ordering::Relaxed);
+        });
+        let (sender, receiver) = bounded(NonZeroUsize::MIN, WhenFull::Latest(|_, _| true), on_drop);
+        let writer = std::thread::spawn(move || (1..=1_000).for_each(|n: usize| sender.send(n).unwrap()));
+        let mut received = 0;
+        loop {
+            match receiver.recv(NOW) {
+                Received::Item(n) => {
+                    received += 1;
+                    // Each of those before it was received, or dropped and told.
+                    assert!(received + told.load(Ordering::Relaxed) >= n, "the {n}th came first");
+                }
+                Received::TimedOut => std::thread::yield_now(),
+                Received::Closed => break,
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(received + told.load(Ordering::Relaxed), 1_000);
     }
 
     #[test]
