@@ -19,7 +19,7 @@ const MOST_WAITING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(319);
 /// Bytes of what waits: twice what all prompts of a robot may have.
 const MOST_BYTES: usize = 32 << 20;
 /// Replaced messages that are still to be answered, and their bytes.
-const MOST_REPLACED: usize = 16;
+pub(super) const MOST_REPLACED: usize = 32;
 const MOST_REPLACED_BYTES: usize = 4 << 20;
 /// What the broker keeps is asked for again at once, and then so much later each time.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));

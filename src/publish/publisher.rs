@@ -119,7 +119,7 @@ impl Publisher {
         self.0.arrivals_dropped.load(Ordering::Relaxed)
     }
 
-    /// Replies that had to go because too many waited for the broker, so far.
+    /// Replies, and answers to wishes, that had to go because too many waited for the broker, so far.
     #[must_use]
     pub fn replies_dropped(&self) -> u64 {
         self.desk().replies_dropped()

@@ -9,7 +9,6 @@ mod reported;
 mod state;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use self::home::Home;
@@ -250,12 +249,7 @@ impl Desk {
     }
 
     fn put_state(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>) {
-        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload, correlation_data: None };
-        let key = (class, message.topic.clone());
-        match self.states.entry(key) {
-            Entry::Occupied(mut known) => known.get_mut().replace(message),
-            Entry::Vacant(new) => drop(new.insert(State::new(message))),
-        }
+        self.put_answer(class, topic, seq, payload, String::new());
     }
 
     /// Publishes state on a topic of its own: retained, said again on every connect. An empty payload clears the topic.
@@ -277,7 +271,7 @@ impl Desk {
         }
     }
 
-    /// Replies dropped so far because too many waited.
+    /// Replies, and answers to wishes, dropped so far because too many waited.
     pub(super) const fn replies_dropped(&self) -> u64 {
         self.replies_dropped
     }

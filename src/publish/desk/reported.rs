@@ -1,6 +1,9 @@
 //! What is reported of wishes that came by topic, and answers to commands.
 
-use super::Desk;
+use std::collections::btree_map::Entry;
+
+use super::state::State;
+use super::{Desk, Message};
 use crate::modality::{BadName, Modality, SensorId};
 use crate::publish::inbox::RefusalReason;
 use crate::publish::report::{CommandReply, ConfigReport, PromptReport};
@@ -12,15 +15,27 @@ impl Desk {
         let topic = self.topics.config_reported();
         let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).config_reported(report);
-        self.put_state(Class::ConfigReported, topic, seq, payload);
+        let answer = report.ledger.answer.as_ref().map(|answer| (&answer.digest, answer.state));
+        self.put_answer(Class::ConfigReported, topic, seq, payload, format!("{answer:?}"));
     }
 
     pub(in crate::publish) fn prompt_reported(&mut self, report: &PromptReport, at: MonoTime) -> Result<(), BadName> {
         let topic = self.topics.prompt_reported(&report.prompt)?;
         let seq = self.numbers.next(&topic);
         let payload = self.envelope(seq).prompt_reported(report, at);
-        self.put_state(Class::PromptReported, topic, seq, payload);
+        self.put_answer(Class::PromptReported, topic, seq, payload, format!("{:?}", (&report.digest, report.state)));
         Ok(())
+    }
+
+    /// Puts state in its place. `answer` names what it answers and how: where it waits already, it need not be said twice. Of those that
+    /// wait the oldest goes, counted, when they are too many.
+    pub(super) fn put_answer(&mut self, class: Class, topic: String, seq: u64, payload: Vec<u8>, answer: String) {
+        let message = Message { class, topic, boot_id: self.boot_id(), seq, payload, correlation_data: None };
+        let key = (class, message.topic.clone());
+        match self.states.entry(key) {
+            Entry::Occupied(mut known) => self.replies_dropped += known.get_mut().replace(message, answer),
+            Entry::Vacant(new) => drop(new.insert(State::new(message, answer))),
+        }
     }
 
     pub(in crate::publish) fn prompt_gone(&mut self, prompt: &str) -> Result<(), BadName> {

@@ -10,9 +10,10 @@ use crate::modality::Modality;
 use crate::publish::heard::Heard;
 use crate::publish::outbox::OutboxLimits;
 use crate::publish::publisher::Publisher;
-use crate::publish::{MqttVersion, QueueReading, wire};
+use crate::publish::{ConfigReport, MqttVersion, QueueReading, wire};
 use crate::space::JointPart;
 use crate::space::Score;
+use crate::store::{Answer, ConfigLedger, WishState};
 use crate::telemetry::Telemetry;
 use crate::time::{Span, Timeline};
 use crate::windows::Presence as WindowPresence;
@@ -211,9 +212,43 @@ fn every_answer_to_a_wish_is_said_in_its_turn() {
     say(100);
     publisher.desk().settle(&ticket, Outcome::Delivered, NOW);
     let mut said = vec![first.payload[0]];
-    said.extend((85..=100).map(|_| settle(Outcome::Delivered)));
-    assert_eq!(said, [&[83][..], &(85..=100).collect::<Vec<u8>>()].concat());
+    said.extend((37..=100).map(|_| settle(Outcome::Delivered)));
+    assert_eq!(said, [&[35][..], &(37..=100).collect::<Vec<u8>>()].concat());
     assert!(publisher.desk().is_state_said());
+    assert_eq!(publisher.replies_dropped(), 36, "those that went are counted");
+    // Long answers have less room.
+    (0..9).for_each(|n| publisher.state(Class::PromptReported, topic.to_owned(), vec![n; 300 << 10]));
+    let said: Vec<u8> = (0..4).map(|_| settle(Outcome::Delivered)).collect();
+    assert_eq!((said, publisher.replies_dropped()), (vec![5, 6, 7, 8], 36 + 5));
+    assert!(publisher.desk().is_state_said());
+}
+
+#[test]
+fn the_answer_that_stands_takes_no_place_from_those_before_it() {
+    let (publisher, _) = publisher();
+    let answer = |digest: &str, state| Answer { generation: 1, digest: digest.to_owned(), state, faults: Vec::new() };
+    let say = |answer| {
+        let ledger = ConfigLedger { answer: Some(answer), ..ConfigLedger::default() };
+        publisher.config_reported(&ConfigReport { at: NOW, ledger: &ledger, faults: &[], in_force_json: "", file: "" });
+    };
+    for state in [WishState::Pending, WishState::Applied] {
+        say(answer("stands", state));
+    }
+    for n in 0..40 {
+        say(answer(&n.to_string(), WishState::Rejected));
+        say(answer("stands", WishState::Applied));
+    }
+    let said: Vec<(String, String)> = drain(&publisher)
+        .into_iter()
+        .filter_map(|(_, heard)| match heard {
+            Heard::ConfigReported(reported) => Some((reported.digest, reported.state)),
+            _ => None,
+        })
+        .collect();
+    let rejected = (0..40).map(|n| (n.to_string(), "rejected".to_owned()));
+    let stands = |state: &str| ("stands".to_owned(), state.to_owned());
+    let expected: Vec<_> = [stands("pending")].into_iter().chain(rejected).chain([stands("applied")]).collect();
+    assert_eq!((said, publisher.replies_dropped()), (expected, 0));
 }
 
 #[test]
