@@ -24,7 +24,7 @@ use crate::config::{ConfigFile, LogLevel, Settings, prompt_problems};
 use crate::encoders::Encoders;
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, Receiver, Sender};
-use crate::publish::{About, Arrivals, Arrived, Asked, Inbox, Publisher, RefusalReason, Refused, subscriptions};
+use crate::publish::{About, Arrivals, Arrived, Asked, Inbox, Publisher, Refused, subscriptions};
 use crate::store::{Fault, RemoteStore};
 use crate::telemetry::Telemetry;
 use crate::time::{MonoTime, NANOS_PER_SEC, Timeline, now, unix_now_nanos};
@@ -266,7 +266,7 @@ impl Control {
             tracing::warn!(reason = refused.reason.name(), "a message is refused: {}", refused.what);
         }
         match refused.about {
-            About::Config if refused.reason != RefusalReason::Poison => {
+            About::Config => {
                 // Which generation it is of cannot be read.
                 drop(self.transaction.refuse(0, refused.digest.into(), refused.what));
                 self.report_config();
@@ -276,7 +276,7 @@ impl Control {
                 self.prompt_steps(steps);
             }
             About::Command(Some(to)) => Commands::refuse(to, refused.what, &self.publisher),
-            About::Config | About::Command(None) | About::Nothing => {}
+            About::Command(None) | About::Nothing => {}
         }
     }
 

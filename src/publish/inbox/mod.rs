@@ -89,7 +89,12 @@ impl Inbox {
     }
 
     fn config(&mut self, arrived: &Arrived) -> Result<ConfigWish, Refused> {
-        let digest = self.digest_of(arrived, &About::Config, MAX_CONFIG_BYTES)?;
+        let digest = self.digest_of(arrived, &About::Config, MAX_CONFIG_BYTES).map_err(|refused| {
+            // A config is small: what is wrong with it is found anew.
+            let is_again = refused.reason == RefusalReason::Poison;
+            let what = is_again.then(|| wire::config_wish(&arrived.payload, &refused.digest).err()).flatten();
+            Refused { what: what.unwrap_or(refused.what), ..refused }
+        })?;
         wire::config_wish(&arrived.payload, &digest).map_err(|what| self.poison(arrived, About::Config, &digest, what))
     }
 

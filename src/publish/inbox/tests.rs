@@ -141,7 +141,7 @@ fn answers_go_below_the_robots_own_reply_topic_alone() {
 }
 
 #[test]
-fn a_poison_message_is_told_once_a_topic() {
+fn a_poison_message_is_known_again_on_its_topic() {
     let mut inbox = inbox();
     for (topic, about) in [
         ("config/desired", About::Config),
@@ -154,7 +154,9 @@ fn a_poison_message_is_told_once_a_topic() {
         assert_eq!((refused.reason, &refused.about, &*refused.digest), (RefusalReason::Malformed, &about, &*digest));
         let again = inbox.push(poison, NOW).unwrap_err();
         let about = if matches!(about, About::Command(_)) { About::Nothing } else { about };
+        let is_config = about == About::Config;
         assert_eq!((again.reason, again.about, &*again.digest), (RefusalReason::Poison, about, &*digest));
+        assert!(!is_config || again.what == refused.what, "a config is told again what is wrong: {}", again.what);
     }
     let other = Arrived { topic: format!("{ROOT}cmd/resend"), ..command("b") };
     assert_eq!(reason(inbox.push(other, NOW)), RefusalReason::Malformed, "the topic and the body disagree");
