@@ -4,7 +4,7 @@
 The kernel's own drivers (`uvcvideo`, `snd_hda_intel`) drive them, as on a laptop; the hardware behind them is emulated: the webcam by
 webcam.py, the codec by QEMU, which hears what this test plays into a pipe of PulseAudio. The webcam shows pictures of the bundled recording
 with a sheep in them, the microphone hears the recording's sheep. Live it is embedded by the tiny pack. The reference pack, for which an emulated
-CPU is too slow, looks on the host for the sheep in what `perceptd record` recorded in the guest.
+CPU is slow, looks on the host for the sheep in what `perceptd record` recorded in the guest; laptop_live.py has it live, at long hops.
 """
 
 import itertools
@@ -172,7 +172,7 @@ class Laptop:
         self.robot, self.sh, self.ear = robot, robot.machine.sh, robot.ear
         pictures = [picture.data for at, picture in bundled()["camera"] if within(SEEN_SHEEP_SECS, at)]
         self.webcam = Webcam(robot.machine, pictures, {size: raw_picture(size) for size in SIZES.values()})
-        # The tiny pack, which alone an emulated CPU is fast enough for, knows its chirp; the host has the reference pack, and the sheep.
+        # The tiny pack, which alone an emulated CPU is fast enough for at the usual hops, knows its chirp; the host has the reference pack, and the sheep.
         for place, sound, pack in (("laptop", os.path.join(ROOT, "tests", "golden", "chirp.wav"), "tiny"), ("host", SHEEP, "reference")):
             place = os.path.join(robot.share, place)
             os.makedirs(place)
@@ -327,12 +327,17 @@ def records(laptop):
         raise Failed(f"the webcam's node of metadata is told as {told!r}")
 
 
-def finds(laptop):
-    """The reference pack finds the sheep in what was recorded: where it is in the picture, and in the sound."""
+def true_box():
+    """Where the sheep is while the webcam shows it, on average."""
     with open(os.path.join(BUNDLED, "truth.json")) as file:
         sheep = next(one for one in json.load(file)["objects"] if one["name"] == "sheep")
     boxes = [one["box"] for one in sheep["boxes"] if within(SEEN_SHEEP_SECS, one["t_secs"])]
-    truth = [sum(corner) / len(boxes) for corner in zip(*boxes)]
+    return [sum(corner) / len(boxes) for corner in zip(*boxes)]
+
+
+def finds(laptop):
+    """The reference pack finds the sheep in what was recorded: where it is in the picture, and in the sound."""
+    truth = true_box()
     command = [os.path.join(laptop.robot.share, "perceptd"), "replay", "live.mcap", "--config", "host/perceptd.toml", "--events"]
     replayed = subprocess.run(command, cwd=laptop.robot.share, capture_output=True, text=True)
     if replayed.returncode != 0:
