@@ -353,21 +353,21 @@ def finds(laptop):
     say(f"the reference pack finds the sheep by its sound, calibrated {best}; its boxes overlap the true one by {min(overlaps)} to {max(overlaps)}")
 
 
-def story(robot):
-    """As its owner would: look, check, run; pull, plug; record and look again."""
-    laptop = Laptop(robot)
-    try:
-        laptop.plugs()
-        lists(laptop)
-        runs(laptop)
-        endures(laptop)
-        replugs(laptop)
-        records(laptop)
-        finds(laptop)
-        robot.summary["webcam"] = laptop.webcam.sent
-    finally:
-        laptop.webcam.pull()
+def tell_of(description, *steps):
+    """Runs the steps on a laptop whose webcam is plugged in, and prints the summary."""
+
+    def story(robot):
+        laptop = Laptop(robot)
+        try:
+            laptop.plugs()
+            for step in steps:
+                step(laptop)
+            robot.summary["webcam"] = laptop.webcam.sent
+        finally:
+            laptop.webcam.pull()
+
+    tell(description.splitlines()[0], story, "few.toml", SENSORS, parts=Parts())
 
 
 if __name__ == "__main__":
-    tell(__doc__.splitlines()[0], story, "few.toml", SENSORS, parts=Parts())
+    tell_of(__doc__, lists, runs, endures, replugs, records, finds)

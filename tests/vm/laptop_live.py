@@ -7,8 +7,8 @@ The webcam shows the sheep, the microphone hears it, and a subscriber on the hos
 import os
 import shutil
 
-from laptop import LEAST_OVERLAP, SENSORS, Laptop, Parts, lists, overlap, true_box
-from robot import ROOT, Failed, say, tell, wait_for
+from laptop import LEAST_OVERLAP, SENSORS, lists, overlap, tell_of, true_box
+from robot import ROOT, Failed, say, wait_for
 
 FOLDER = "/srv/live"
 HOPS = "[windows]\\nimage_hop_secs = 5.0\\naudio_hop_secs = 2.0\\n"
@@ -40,16 +40,5 @@ def looks(laptop):
     say(f"the sheep's sound finds the sheep live: {event['phase']}, its box overlaps the true one by {shared}")
 
 
-def story(robot):
-    """Plug, look."""
-    laptop = Laptop(robot)
-    try:
-        laptop.plugs()
-        lists(laptop)
-        looks(laptop)
-    finally:
-        laptop.webcam.pull()
-
-
 if __name__ == "__main__":
-    tell(__doc__.splitlines()[0], story, "few.toml", SENSORS, parts=Parts())
+    tell_of(__doc__, lists, looks)
