@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     /// Times real time, or `max` for as fast as possible; the findings are the same.
     #[arg(long, default_value = "max", value_parser = super::parse_speed)]
     speed: Speed,
-    /// Write to this file: JSON lines, or with `.mcap` a copy of the recording with what was found beside, for Foxglove [default: JSON lines
+    /// Write to this file, which must not be there yet: JSON lines, or with `.mcap` a copy of the recording with what was found beside, for Foxglove [default: JSON lines
     /// on stdout].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

@@ -6,11 +6,9 @@ use super::preprocess::{grey, image, motion, resample};
 use super::session::Session;
 use super::{Embedding, Encoders, EncodersError, PatchMap};
 use crate::geometry::PixelBox;
-use crate::media::{Motion, Picture, Plane, Sound};
+use crate::media::{LEAST_SIDE_PX, Motion, Picture, Plane, Sound};
 use crate::modality::Modality;
 
-/// Below this a picture shows nothing that an encoder could tell apart.
-const MIN_SIDE_PX: u32 = 16;
 /// Clips quieter than this share of the loudest (RMS) are left out of a sound's average.
 const QUIET_CLIP_SHARE: f64 = 1.0 / 20.0;
 /// From here on the time between two readings of a recorded motion is a gap, or not in seconds: no vector is made of what is only
@@ -268,9 +266,11 @@ fn fitted(picture: &Picture, fit: Fit, size: [usize; 2]) -> Picture {
 }
 
 fn check_size(modality: Modality, picture: &Picture) -> Result<(), EncodersError> {
-    if picture.width < MIN_SIDE_PX || picture.height < MIN_SIDE_PX {
-        let why =
-            format!("it has {} x {} pixels; {MIN_SIDE_PX} x {MIN_SIDE_PX} is the least", picture.width, picture.height);
+    if picture.width < LEAST_SIDE_PX || picture.height < LEAST_SIDE_PX {
+        let why = format!(
+            "it has {} x {} pixels; {LEAST_SIDE_PX} x {LEAST_SIDE_PX} is the least",
+            picture.width, picture.height
+        );
         return Err(refuse(modality, why));
     }
     if picture.rgb.len() != picture.width as usize * picture.height as usize * 3 {

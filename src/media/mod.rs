@@ -50,6 +50,9 @@ impl MediaError {
     }
 }
 
+/// Below this width or height a picture holds less than one cell of any encoder: nothing takes it.
+pub const LEAST_SIDE_PX: u32 = 16;
+
 /// Largest width and height that is decoded: a damaged header must not ask for gigabytes.
 const MAX_SIDE_PX: u32 = 16_384;
 

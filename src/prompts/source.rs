@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::{PartError, PartSource};
 use crate::encoders::{Embedding, Encoders};
-use crate::media::{Picture, Sound};
+use crate::media::{LEAST_SIDE_PX, Picture, Sound};
 use crate::modality::Modality;
 use crate::space::unit;
 
@@ -21,9 +21,6 @@ const FULL_SCALE: f32 = 32766.5 / 32768.0;
 
 /// Four analysis frames of the front end start every 10 ms and last 25 ms: less than this is hardly more than one click.
 const SHORTEST_SECS: f64 = 0.1;
-
-/// Smaller pictures hold less than one cell of any encoder.
-const SMALLEST_PX: u32 = 16;
 
 impl PartSource {
     /// The modality that it is embedded as.
@@ -149,7 +146,7 @@ const fn is_symbol(c: char) -> bool {
 }
 
 const fn check_picture(picture: &Picture) -> Result<(), PartError> {
-    if picture.width < SMALLEST_PX || picture.height < SMALLEST_PX {
+    if picture.width < LEAST_SIDE_PX || picture.height < LEAST_SIDE_PX {
         return Err(PartError::Tiny { width: picture.width, height: picture.height });
     }
     Ok(())

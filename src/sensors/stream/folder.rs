@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::files::read_at_most;
-use crate::media::{CameraFrame, MOST_PICTURE_BYTES, Picture, PixelFormat};
+use crate::media::{CameraFrame, LEAST_SIDE_PX, MOST_PICTURE_BYTES, Picture, PixelFormat};
 use crate::modality::SensorId;
 use crate::sensors::settings::{FolderOrder, FolderSettings};
 use crate::sensors::{Sample, SampleData, Sensor, SensorError, pause_until};
@@ -19,9 +19,6 @@ const SETTLED_NANOS: i64 = 300_000_000;
 
 /// From one look for new pictures to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Encoders take no smaller pictures.
-const LEAST_SIDE_PX: u32 = 16;
 
 /// So many broken pictures are named in the log; all are counted.
 const MOST_NAMED: usize = 100;
