@@ -98,35 +98,48 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`Closed`] with the item when the receiver is gone or the pipe was closed.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
-        let mut dropped = None;
+        self.send_all([item])
+    }
+
+    /// As [`Self::send`] for each, but the receiver is woken only once, if all find room.
+    ///
+    /// # Errors
+    /// [`Closed`] with the first item that was not put in.
+    pub fn send_all(&self, items: impl IntoIterator<Item = T>) -> Result<(), Closed<T>> {
         let mut state = self.0.lock();
+        for item in items {
+            state = self.put(state, item)?;
+        }
+        self.0.announce(state);
+        Ok(())
+    }
+
+    fn put<'a>(&'a self, mut state: MutexGuard<'a, State<T>>, item: T) -> Result<MutexGuard<'a, State<T>>, Closed<T>> {
         if state.is_shut {
             return Err(Closed(item));
         }
         if let WhenFull::Latest(same) = &self.0.when_full
             && let Some(waiting) = state.queue.iter_mut().find(|waiting| same(waiting, &item))
         {
-            dropped = Some(std::mem::replace(waiting, item));
-        } else {
-            while state.queue.len() >= self.0.capacity {
-                if matches!(self.0.when_full, WhenFull::Block) {
-                    state.waiting += 1;
-                    state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.waiting -= 1;
-                    if state.is_shut {
-                        return Err(Closed(item));
-                    }
-                } else {
-                    dropped = state.queue.pop_front();
+            (self.0.on_drop)(&std::mem::replace(waiting, item));
+            return Ok(state);
+        }
+        while state.queue.len() >= self.0.capacity {
+            if matches!(self.0.when_full, WhenFull::Block) {
+                // What was put in before this item is not told yet.
+                self.0.changed.notify_all();
+                state.waiting += 1;
+                state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
+                if state.is_shut {
+                    return Err(Closed(item));
                 }
+            } else if let Some(oldest) = state.queue.pop_front() {
+                (self.0.on_drop)(&oldest);
             }
-            state.queue.push_back(item);
         }
-        if let Some(dropped) = &dropped {
-            (self.0.on_drop)(dropped);
-        }
-        self.0.announce(state);
-        Ok(())
+        state.queue.push_back(item);
+        Ok(state)
     }
 
     /// Whether the receiver is gone.
@@ -174,6 +187,12 @@ impl<T> Receiver<T> {
             None if state.senders == 0 || state.is_shut => Received::Closed,
             None => Received::TimedOut,
         }
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().queue.is_empty()
     }
 
     /// A gauge and valve of this pipe.
@@ -295,6 +314,24 @@ mod tests {
         }
         writer.join().unwrap();
         assert_eq!(got, (0..100).collect::<Vec<_>>());
+        assert_eq!(drops.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn of_what_is_sent_together_nothing_is_lost_though_the_pipe_has_less_room() {
+        let (sender, receiver, drops) = counted(2, WhenFull::Block);
+        let writer = std::thread::spawn(move || sender.send_all((0..100).map(|n| ('a', n))));
+        let next = || match receiver.recv(Duration::from_secs(5)) {
+            Received::Item((_, n)) => Some(n),
+            _ => None,
+        };
+        assert_eq!(std::iter::from_fn(next).take(50).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+        while receiver.gauge().depth() < 2 {
+            std::thread::yield_now();
+        }
+        receiver.gauge().close();
+        assert_eq!(writer.join().unwrap(), Err(Closed(('a', 52))));
+        assert!(std::iter::from_fn(next).eq(50..52), "what was put in is there");
         assert_eq!(drops.load(Ordering::Relaxed), 0);
     }
 

@@ -9,10 +9,14 @@ use crate::events::{Event, Phase};
 use crate::pipe::{Received, Receiver};
 use crate::publish::{EmbeddingReading, JointReading, Publisher};
 use crate::space::JointVector;
-use crate::time::MonoTime;
+use crate::time::{MonoTime, now};
 
 /// An idle turn every second counts as life; a stuck one does not.
 const IDLE_TURN: Duration = Duration::from_secs(1);
+
+/// While more turns wait, vectors wait for theirs, at most for so long and a turn: on cold caches the post's wakings cost more than what it
+/// does. Events go at once.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Works until its input closes, then ends what is open.
 pub(super) struct InferenceLoop {
@@ -25,6 +29,7 @@ impl InferenceLoop {
     pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat, changes: &Receiver<PerceptionChange>) {
         self.publisher.active(&[]);
         self.publisher.prompts(self.perception.prompt_names());
+        let mut waiting_since = None;
         loop {
             let received = input.recv(IDLE_TURN);
             // What was told before a turn came holds for it: a sensor that is turned on loses no window, and one that is turned off has none more.
@@ -35,6 +40,11 @@ impl InferenceLoop {
                 Received::Item(turn) => {
                     let findings = self.perception.turn(turn);
                     self.publish(findings);
+                    let since = *waiting_since.get_or_insert_with(now);
+                    if input.is_empty() || now() >= since + GATHER {
+                        self.publisher.send_vectors();
+                        waiting_since = None;
+                    }
                 }
                 Received::TimedOut => {}
                 Received::Closed => break,

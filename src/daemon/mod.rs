@@ -62,7 +62,7 @@ pub use trial::try_out;
 /// How long a replay waits for the broker before it plays to nobody.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks after its threads.
-const SUPERVISE_EVERY: Duration = Duration::from_millis(100);
+const SUPERVISE_EVERY: Duration = Duration::from_millis(200);
 /// How long an ordered stop waits for sensors; one whose driver does not return (a name that no server resolves) is then left behind.
 const SENSORS_STOP_WITHIN: Duration = Duration::from_secs(3);
 /// How long an ordered stop may take before the process ends anyway.

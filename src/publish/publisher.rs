@@ -46,17 +46,21 @@ impl Publisher {
         }))
     }
 
-    /// Publishes a sensor's vector. The newest of a sensor takes the place of one that still waits, which is counted.
+    /// Publishes a sensor's vector, which goes with [`Self::send_vectors`] or whatever else is published. The newest of a sensor takes the
+    /// place of one that still waits, which is counted.
     pub fn embedding(&self, reading: &EmbeddingReading<'_>) {
         let topic = self.desk().topics().embedding(reading.sensor);
         self.desk_with_room(&topic).embedding(reading);
-        self.0.wake.notify_one();
     }
 
     /// Publishes the joint vector, as [`Self::embedding`].
     pub fn joint(&self, reading: &JointReading<'_>) {
         let topic = self.desk().topics().joint();
         self.desk_with_room(&topic).joint(reading);
+    }
+
+    /// Has the vectors sent that wait.
+    pub fn send_vectors(&self) {
         self.0.wake.notify_one();
     }
 
@@ -209,6 +213,12 @@ impl Publisher {
     }
 
     fn desk_with_room(&self, topic: &str) -> MutexGuard<'_, Desk> {
+        let desk = self.desk();
+        if !desk.must_wait(topic) {
+            return desk;
+        }
+        drop(desk);
+        self.send_vectors();
         self.wait_while(REPLAY_PATIENCE, |desk| desk.must_wait(topic))
     }
 

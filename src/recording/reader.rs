@@ -40,11 +40,12 @@ impl Origin {
 
     /// The bytes of a block; `open` keeps the file from one block to the next.
     fn block(&self, open: &mut Option<File>, block: &Block) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let length = usize::try_from(block.length).unwrap_or(usize::MAX);
+        // The file was as long when it was indexed.
+        let mut bytes = Vec::with_capacity(length);
         match self {
             Self::Memory(all) => {
                 let start = usize::try_from(block.offset).unwrap_or(usize::MAX);
-                let length = usize::try_from(block.length).unwrap_or(usize::MAX);
                 bytes.extend(all.get(start..).unwrap_or_default().iter().take(length));
             }
             Self::File(path) => {

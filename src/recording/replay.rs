@@ -9,6 +9,11 @@ use crate::pipe;
 use crate::sensors::{Sample, SampleData, pause_until};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
+/// In real time a sample may come so much later than it did, and up to [`MOST_TOGETHER`] that are due within it are sent at once: on cold
+/// caches, wakings of this thread and of the one that cuts windows are most of what a replay costs.
+const MOST_LATE_NANOS: i64 = 30_000_000;
+const MOST_TOGETHER: usize = 8;
+
 /// How fast a recording is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
@@ -79,19 +84,35 @@ impl<'a> Pace<'a> {
         Self { speed, began: now(), first_arrival: recording.arrivals().start, stop }
     }
 
+    fn due(&self, sample: &Sample) -> MonoTime {
+        match self.speed {
+            Speed::Max => self.began,
+            Speed::Real(factor) => {
+                let since_first = sample.arrived_at.nanos_since(self.first_arrival) as f64 / factor.max(1e-3);
+                self.began.shifted(since_first as i64)
+            }
+        }
+    }
+
     fn send_all(
         &self,
         samples: &mut Samples<'_>,
         change: impl Fn(Sample) -> Sample,
         output: &pipe::Sender<Sample>,
     ) -> Result<Replayed, RecordingError> {
-        for sample in samples {
-            let sample = change(sample?);
-            if let Speed::Real(factor) = self.speed {
-                let since_first = sample.arrived_at.nanos_since(self.first_arrival) as f64 / factor.max(1e-3);
-                pause_until(self.began.shifted(since_first as i64), self.stop);
+        let mut samples = samples.map(|sample| sample.map(&change)).peekable();
+        while let Some(first) = samples.next() {
+            let mut together = vec![first?];
+            let mut due = together.first().map_or(self.began, |first| self.due(first));
+            let latest = due.shifted(MOST_LATE_NANOS);
+            while together.len() < MOST_TOGETHER
+                && let Some(Ok(next)) = samples.next_if(|next| next.as_ref().is_ok_and(|next| self.due(next) <= latest))
+            {
+                due = self.due(&next);
+                together.push(next);
             }
-            if self.stop.load(Ordering::Relaxed) || output.send(sample).is_err() {
+            pause_until(due, self.stop);
+            if self.stop.load(Ordering::Relaxed) || output.send_all(together).is_err() {
                 return Ok(Replayed::Stopped);
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::time::{MonoTime, now};
 
 /// Longest sleep between two looks at the stop flag.
-const SLICE: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(100);
 
 /// Waits until `deadline`; returns early, with false, when told to stop.
 pub fn pause_until(deadline: MonoTime, stop: &AtomicBool) -> bool {

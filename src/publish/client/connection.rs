@@ -14,6 +14,8 @@ use crate::time;
 
 /// Room for requests; far more than may be in flight, so that it is never full.
 pub(super) const REQUESTS: usize = 256;
+/// Packets that wait together go in one write.
+pub(super) const SENT_TOGETHER: usize = 16;
 /// How long an attempt to connect may take.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Sent data that nobody acknowledges for so long ends the connection. Vectors that flow keep MQTT's own keep-alive from asking.

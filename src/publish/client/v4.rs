@@ -29,6 +29,7 @@ pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
     options.set_max_packet_size(MAX_PACKET_BYTES as usize, MAX_PACKET_BYTES as usize);
     options.set_clean_session(true);
     options.set_inflight(settings.max_in_flight);
+    options.set_max_request_batch(connection::SENT_TOGETHER);
     options.set_socket_connector(|address, _| connection::connect(address));
     if let Some(credentials) = &access.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());

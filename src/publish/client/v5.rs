@@ -34,6 +34,7 @@ pub(super) fn open(settings: &ConnectSettings) -> (Requests, Events) {
     options.set_connect_timeout(connection::CONNECT_WITHIN);
     options.set_session_expiry_interval(settings.session_expiry.map(whole_secs));
     options.set_outgoing_inflight_upper_limit(settings.max_in_flight);
+    options.set_max_request_batch(connection::SENT_TOGETHER);
     options.set_socket_connector(|address, _| connection::connect(address));
     if let Some(credentials) = &access.credentials {
         options.set_credentials(credentials.username.clone(), credentials.password.clone());
