@@ -13,11 +13,11 @@ from safetensors.numpy import load_file
 import anchors
 import audio
 import bank
+import beside
 import card
 import evaluate_scenes
 import image
 import imu
-import plain
 import scenes
 import sounds
 import stamps
@@ -180,10 +180,8 @@ def main(wanted: list[str]):
         keep("audio", audio.card().splitlines())
         keep("imu", imu.card().splitlines())
     if not wanted or "plain" in wanted:
-        keep("plain_nouns", plain.named(full))
-        keep("plain_pointing", plain.pointed(WORK / "card_scenes"))
-        keep("plain_choices", plain.choices(e, WORK / "card_scenes"))
-        keep("plain_sounds", plain.heard())
+        for name, lines in beside.lines(e, full, WORK / "card_scenes").items():
+            keep(name, lines)
     card.write(figures)
 
 

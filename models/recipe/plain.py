@@ -66,8 +66,10 @@ def class_shares() -> Session:
     return Session(g.model().SerializeToString())
 
 
-def named(full: Encoders) -> list[str]:
-    """By the pack in f32: the published vectors, and beside them what there would be without the head, plain names and nothing centred."""
+def named(full: Encoders) -> tuple[list[str], np.ndarray]:
+    """By the pack in f32: the published vectors, and beside them what there would be without the head, plain names and nothing centred.
+
+    Also the published vectors' ranks of all cut-outs."""
     cuts = nouns()
     names = sorted({s.name for s in cuts})
     truth = np.array([names.index(s.name) for s in cuts])
@@ -84,7 +86,7 @@ def named(full: Encoders) -> list[str]:
     for label, score in scores.items():
         r = ranks(score, truth)
         rows += [f"| {label}, {half}, {taken.sum()} cut-outs | {len(names)} | {share(r[taken] == 0)} | {share(r[taken] < 5)} |" for half, taken in halves.items()]
-    return rows
+    return rows, ranks(scores["the published vectors"], truth)
 
 
 def likeness(e: Encoders, patches: np.ndarray, box, prompt: np.ndarray) -> float:
@@ -129,18 +131,19 @@ def composed(work: Path) -> dict[str, Path]:
     return folders
 
 
-def pointed(work: Path) -> list[str]:
-    """`evaluate_scenes`' table for these scenes: what perceptd finds by itself."""
-    rows = []
+def pointed(work: Path) -> tuple[list[str], evaluate_scenes.Tally]:
+    """`evaluate_scenes`' table for these scenes: what perceptd finds by itself. Also the tally of all cut-outs."""
+    rows, tallies = [], []
     for label, folder in composed(work).items():
         found, _ = evaluate_scenes.evaluate(folder, evaluate_scenes.Reference(REFERENCE), "text", evaluate_scenes.named(folder))
+        tallies.append(found)
         counts = (found.pointed, found.pointed_by_wrong, found.right_of_all, found.overlapped, found.overlapped_by_wrong)
         rows.append(f"| {label} | {found.asked} | " + " | ".join(share(np.arange(found.asked) < n) for n in counts) + " |")
-    return rows
+    return rows, tallies[0]
 
 
-def choices(e: Encoders, work: Path) -> list[str]:
-    """On these scenes, and on those that `evaluate_scenes.card` wrote."""
+def choices(e: Encoders, work: Path) -> tuple[list[str], np.ndarray]:
+    """On these scenes, and on those that `evaluate_scenes.card` wrote. Also which of all cut-outs were chosen."""
     asked = (
         ("text, all cut-outs of the table above", "nouns", "text"),
         ("text, without the calibration half", "nouns_tested", "text"),
@@ -148,17 +151,22 @@ def choices(e: Encoders, work: Path) -> list[str]:
         ("text, the classes with a held-out sound", "heard", "text"),
         ("sound, the same classes", "heard", "audio"),
     )
-    rows = []
+    rows, all_right = [], []
     for label, folder, by in asked:
         right, wrong = chosen(e, work / folder, by)
+        all_right.append(right)
         rows.append(f"| {label} | {len(right)} | {share(right)} | {share(wrong)} |")
-    return rows
+    return rows, all_right[0]
 
 
-def heard() -> list[str]:
-    """The sounds of another source among fifteen classes: the mean over all ways to choose the other fourteen."""
+def heard() -> tuple[list[str], list[tuple[float, int]]]:
+    """The sounds of another source among fifteen classes: the mean over all ways to choose the other fourteen.
+
+    Also the shares of how many clips that are right: first and among five, of fifteen classes and of all."""
     result = audio.evaluate(audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
     better, others = result["ranks_among_tested"], result["shared"] - 1
     first, five = (hypergeom.cdf(k, others, better, SOUND_CLASSES - 1).mean() for k in (0, 4))
     chance = f"{100 / SOUND_CLASSES:.1f} / {500 / SOUND_CLASSES:.0f} %"
-    return [f"| {SOUND_CLASSES} of the {result['shared']} classes | {result['clips']} | {100 * first:.0f} % | {100 * five:.0f} % | {chance} |"]
+    row = f"| {SOUND_CLASSES} of the {result['shared']} classes | {result['clips']} | {100 * first:.0f} % | {100 * five:.0f} % | {chance} |"
+    clips = result["clips"]
+    return [row], [(first, clips), (five, clips), (result["all_top1"] / clips, clips), (result["all_top5"] / clips, clips)]
