@@ -29,7 +29,7 @@ impl InferenceLoop {
     pub(super) fn run(mut self, input: &Receiver<Turn>, heartbeat: &Heartbeat, changes: &Receiver<PerceptionChange>) {
         self.publisher.active(&[]);
         self.publisher.prompts(self.perception.prompt_names());
-        let mut waiting_since = None;
+        let mut waiting_since: Option<MonoTime> = None;
         loop {
             let received = input.recv(IDLE_TURN);
             // What was told before a turn came holds for it: a sensor that is turned on loses no window, and one that is turned off has none more.
@@ -39,9 +39,11 @@ impl InferenceLoop {
             match received {
                 Received::Item(turn) => {
                     let findings = self.perception.turn(turn);
+                    if !findings.is_empty() {
+                        waiting_since.get_or_insert_with(now);
+                    }
                     self.publish(findings);
-                    let since = *waiting_since.get_or_insert_with(now);
-                    if input.is_empty() || now() >= since + GATHER {
+                    if waiting_since.is_some_and(|since| input.is_empty() || now() >= since + GATHER) {
                         self.publisher.send_vectors();
                         waiting_since = None;
                     }
