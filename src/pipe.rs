@@ -43,6 +43,18 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts an item in, and gives what has to go for it.
+    fn put(&self, queue: &mut VecDeque<T>, item: T) -> Option<T> {
+        if let WhenFull::Latest(same) = &self.when_full
+            && let Some(waiting) = queue.iter_mut().find(|waiting| same(waiting, &item))
+        {
+            return Some(std::mem::replace(waiting, item));
+        }
+        let oldest = if queue.len() >= self.capacity { queue.pop_front() } else { None };
+        queue.push_back(item);
+        oldest
+    }
+
     /// Lets go of the state, which has changed, and wakes whoever waits for that.
     fn announce(&self, state: MutexGuard<'_, State<T>>) {
         let is_awaited = state.waiting > 0;
@@ -101,45 +113,38 @@ impl<T> Sender<T> {
         self.send_all([item])
     }
 
-    /// As [`Self::send`] for each, but the receiver is woken only once, if all find room.
+    /// As [`Self::send`] for each, but the receiver is woken only once, if all find room. The pipe is locked while `items` gives them.
     ///
     /// # Errors
     /// [`Closed`] with the first item that was not put in.
     pub fn send_all(&self, items: impl IntoIterator<Item = T>) -> Result<(), Closed<T>> {
+        // Freed when the pipe is open again: raw frames take their time.
+        let mut gone = Vec::new();
         let mut state = self.0.lock();
+        let mut is_untold = false;
         for item in items {
-            state = self.put(state, item)?;
-        }
-        self.0.announce(state);
-        Ok(())
-    }
-
-    fn put<'a>(&'a self, mut state: MutexGuard<'a, State<T>>, item: T) -> Result<MutexGuard<'a, State<T>>, Closed<T>> {
-        if state.is_shut {
-            return Err(Closed(item));
-        }
-        if let WhenFull::Latest(same) = &self.0.when_full
-            && let Some(waiting) = state.queue.iter_mut().find(|waiting| same(waiting, &item))
-        {
-            (self.0.on_drop)(&std::mem::replace(waiting, item));
-            return Ok(state);
-        }
-        while state.queue.len() >= self.0.capacity {
-            if matches!(self.0.when_full, WhenFull::Block) {
-                // What was put in before this item is not told yet.
-                self.0.changed.notify_all();
+            let must_wait = |state: &State<T>| {
+                matches!(self.0.when_full, WhenFull::Block) && state.queue.len() >= self.0.capacity && !state.is_shut
+            };
+            while must_wait(&state) {
+                if std::mem::take(&mut is_untold) && state.waiting > 0 {
+                    self.0.changed.notify_all();
+                }
                 state.waiting += 1;
                 state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.waiting -= 1;
-                if state.is_shut {
-                    return Err(Closed(item));
-                }
-            } else if let Some(oldest) = state.queue.pop_front() {
-                (self.0.on_drop)(&oldest);
             }
+            if state.is_shut {
+                return Err(Closed(item));
+            }
+            if let Some(old) = self.0.put(&mut state.queue, item) {
+                (self.0.on_drop)(&old);
+                gone.push(old);
+            }
+            is_untold = true;
         }
-        state.queue.push_back(item);
-        Ok(state)
+        self.0.announce(state);
+        Ok(())
     }
 
     /// Whether the receiver is gone.

@@ -35,7 +35,7 @@ def row(what: str, earlier: float, earlier_asked: int | None, share: float, aske
     if earlier_asked is not None:
         earlier_right = round(earlier * earlier_asked)
         told = str(earlier_asked)
-        p = f"{fisher_exact([[right, asked - right], [earlier_right, earlier_asked - earlier_right]]).pvalue:.2f}"
+        p = f"{fisher_exact([[right, asked - right], [earlier_right, earlier_asked - earlier_right]]).pvalue:.1f}"
     return f"| {what} | {100 * earlier:.0f} % | {told} | {100 * share:.0f} % | {asked} | {p} |"
 
 

@@ -91,7 +91,8 @@ A box's likeness is the mean over its cells, each centred and of unit length; me
 The mean over all choices of the other classes; the same encoder and clips as under “Sound”.
 
 **Beside an earlier experiment** with the same trunk and text encoder, of which only these totals are known; it was tuned on some of the photographs that it scored. p is how
-often chance alone makes two samples differ so much (Fisher's exact test, two-sided); the two rows of 15 classes count the mean as clips.
+often chance alone makes two samples differ so much (Fisher's exact test, two-sided), to one place, for the earlier counts are known from rounded percents, and a little too small where one picture
+is asked for in several scenes. The two rows of 15 classes count the mean as clips.
 
 | | earlier | asked | this pack | asked | p |
 |---|---|---|---|---|---|

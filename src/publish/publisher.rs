@@ -213,12 +213,9 @@ impl Publisher {
     }
 
     fn desk_with_room(&self, topic: &str) -> MutexGuard<'_, Desk> {
-        let desk = self.desk();
-        if !desk.must_wait(topic) {
-            return desk;
+        if self.desk().must_wait(topic) {
+            self.send_vectors();
         }
-        drop(desk);
-        self.send_vectors();
         self.wait_while(REPLAY_PATIENCE, |desk| desk.must_wait(topic))
     }
 

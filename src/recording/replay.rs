@@ -1,4 +1,4 @@
-//! Playing a recording: its samples as they were, at the pace at which they arrived or as fast as they are taken.
+//! Playing a recording: its samples as they were, at the pace at which they arrived, up to 30 ms late, or as fast as they are taken.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,17 +101,18 @@ impl<'a> Pace<'a> {
         output: &pipe::Sender<Sample>,
     ) -> Result<Replayed, RecordingError> {
         let mut samples = samples.map(|sample| sample.map(&change)).peekable();
-        while let Some(first) = samples.next() {
-            let mut together = vec![first?];
-            let mut due = together.first().map_or(self.began, |first| self.due(first));
-            let latest = due.shifted(MOST_LATE_NANOS);
-            while together.len() < MOST_TOGETHER
+        let most_together = if self.speed == Speed::Max { 1 } else { MOST_TOGETHER };
+        while let Some(first) = samples.next().transpose()? {
+            let latest = self.due(&first).shifted(MOST_LATE_NANOS);
+            let mut together = vec![first];
+            while together.len() < most_together
                 && let Some(Ok(next)) = samples.next_if(|next| next.as_ref().is_ok_and(|next| self.due(next) <= latest))
             {
-                due = self.due(&next);
                 together.push(next);
             }
-            pause_until(due, self.stop);
+            if let Some(last) = together.last() {
+                pause_until(self.due(last), self.stop);
+            }
             if self.stop.load(Ordering::Relaxed) || output.send_all(together).is_err() {
                 return Ok(Replayed::Stopped);
             }

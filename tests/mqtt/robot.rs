@@ -127,6 +127,7 @@ impl Robot {
             presence: Presence::default(),
             embedding: &embedding,
         });
+        self.publisher.send_vectors();
     }
 
     pub(crate) fn say_joint(&self, index: u64) {
@@ -135,6 +136,7 @@ impl Robot {
             [JointPart { sensor: sensor("front"), modality: Modality::Image, weight: 1.0, age_secs: 0.1, used: true }];
         let at = MonoTime::from_nanos(10);
         self.publisher.joint(&JointReading { index, at, space: &space, vector: &[1.0, 0.0, 0.0, 0.0], parts: &shares });
+        self.publisher.send_vectors();
     }
 
     /// Says that nothing came by topic yet, and that the file's prompt `dog` is looked for.

@@ -14,7 +14,7 @@ use crate::time;
 
 /// Room for requests; far more than may be in flight, so that it is never full.
 pub(super) const REQUESTS: usize = 256;
-/// Packets that wait together go in one write.
+/// So many packets that wait together go in as few writes as their bytes allow.
 pub(super) const SENT_TOGETHER: usize = 16;
 /// How long an attempt to connect may take.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
