@@ -113,6 +113,12 @@ impl Timeline {
         Ok(Self { boot_id: boot_id.trim().into(), unix_nanos_at_zero: unix_now_nanos() - now().nanos() })
     }
 
+    /// Under the same boot id, but by the clocks of the running machine: for what is said about perceptd itself in a replay.
+    #[must_use]
+    pub fn by_this_machine(&self) -> Self {
+        Self { boot_id: Arc::clone(&self.boot_id), unix_nanos_at_zero: unix_now_nanos() - now().nanos() }
+    }
+
     /// The running machine's timeline after its wall clock was set: by NTP some time after the boot, by hand, or in effect by a
     /// suspend, in which the reference clock stands still. None when it was not.
     #[must_use]

@@ -134,7 +134,7 @@ enum Command {
 /// Which model pack to use.
 #[derive(Debug, clap::Args)]
 struct Pack {
-    /// Folder of the model pack [default: the installed reference pack].
+    /// Folder of the model pack [default: models/reference here, as in a checkout, else the installed one].
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ use crate::detect::Detector;
 use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
 use crate::modality::{Modality, SensorId};
-use crate::prompts::{Prompt, PromptSettings, enrol};
+use crate::prompts::{PartSource, Prompt, PromptSettings, enrol};
 use crate::publish::{Post, PublishParts, PublishSettings, Publisher};
 use crate::recording::Recording;
 use crate::space::{Bank, Joint};
@@ -46,7 +46,8 @@ impl Senses {
             SourceSettings::Sensors(_) => None,
         };
         let (timeline, ids) = time_and_ids(recording.as_ref())?;
-        // What prompts are made of is loaded first: the text encoder is large, and what it leaves is taken by the others.
+        // What prompts are made of is loaded before what sensors need, words first: the text encoder is large, and what it leaves is taken
+        // by the others.
         let mut encoders = Encoders::open(&settings.pack, &[])?;
         let bank = Arc::new(Bank::new(encoders.bank()?));
         let prompts = prompts(boot, &mut encoders, &bank)?;
@@ -117,8 +118,14 @@ fn known(recording: &Recording, encoders: &Encoders) -> Vec<(SensorId, Modality)
 /// The prompts of the file and of topics. A wrong one is told, and the others are looked for.
 fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Result<Vec<Prompt>> {
     let (mut prompts, mut wrong) = (Vec::new(), Vec::new());
+    let words = words(boot, encoders);
     let mut enrol_one = |book: &mut PromptBook, settings: &PromptSettings, digest: Option<&str>| {
-        let outcome = enrol(settings, bank, |part| part.embed(encoders)).map(|prompt| prompts.push(prompt));
+        let embed = |part: &PartSource| {
+            let known = if let PartSource::Text(text) = part { words.get(text) } else { None };
+            known.map_or_else(|| part.embed(encoders), |vector| Ok(vector.clone()))
+        };
+        let outcome = enrol(settings, bank, embed);
+        let outcome = outcome.map(|prompt| prompts.push(prompt));
         let outcome = outcome.map_err(|error| Fault { key: "parts".to_owned(), what: error.to_string() });
         wrong.extend(outcome.as_ref().err().map(|fault| fault.what.clone()));
         match digest {
@@ -145,6 +152,26 @@ fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Res
     Ok(prompts)
 }
 
+/// The vectors of all prompts' words, for which the text encoder is loaded and dropped before any other is there: together they need too
+/// much room. Words that cannot be embedded are left out.
+fn words(boot: &Boot, encoders: &mut Encoders) -> BTreeMap<String, Vec<f32>> {
+    let of_file = boot.book.wanted().into_iter().map(|(prompt, _)| prompt);
+    let prompts: Vec<_> = of_file.chain(boot.pending.iter().map(|(prompt, _)| prompt.clone())).collect();
+    let sources =
+        prompts.iter().flat_map(|prompt| prompt.parts.iter().map(|part| &part.source).chain(&prompt.negatives));
+    let mut vectors = BTreeMap::new();
+    for source in sources {
+        if let PartSource::Text(words) = source
+            && !vectors.contains_key(words)
+            && let Ok(vector) = source.embed(encoders)
+        {
+            vectors.insert(words.clone(), vector);
+        }
+    }
+    encoders.unload(Modality::Text);
+    vectors
+}
+
 /// Drops what only prompts needed, and loads what the sensors need.
 fn load_only(encoders: &mut Encoders, sensors: &[(SensorId, Modality)]) -> Result<(), EncodersError> {
     encoders.unload(Modality::Text);
@@ -158,4 +185,28 @@ fn time_and_ids(recording: Option<&Recording>) -> anyhow::Result<(Timeline, IdSo
     }
     let timeline = Timeline::of_this_boot().context("cannot read the boot id")?;
     Ok((timeline.clone(), IdSource::live(timeline, fastrand::Rng::new())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::ConfigFile;
+
+    #[test]
+    fn words_are_embedded_before_any_other_encoder_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, tiny) = (folder.path().join("perceptd.toml"), concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny"));
+        let text = format!(
+            "[robot]\nname = 'a'\n[pack]\npath = '{tiny}'\n[sensors.mic]\ndriver = 'microphone'\n\
+             [[prompts]]\nid = 'dog'\ntext = 'a dog'\nnegatives = [{{ text = 'rain' }}, {{ audio = 'gone.wav' }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let (_, settings) = ConfigFile::open(&path).unwrap();
+        let mut encoders = Encoders::open(Path::new(tiny), &[]).unwrap();
+        let vectors = words(&Boot::of_file(&settings), &mut encoders);
+        assert_eq!(vectors.keys().map(String::as_str).collect::<Vec<_>>(), ["a dog", "rain"]);
+        assert_eq!(encoders.probes().count(), 0, "what embedded them is gone");
+    }
 }

@@ -99,6 +99,9 @@ impl Commands {
             CommandBody::RestartSensor(sensor) => {
                 let (state, what) = match reach.sources.restart(&sensor) {
                     Ok(true) => (CommandState::Done, format!("sensor {sensor} is opened again")),
+                    Ok(false) if reach.sources.are_recorded() => {
+                        (CommandState::Refused, "this is a replay: no sensor runs here".to_owned())
+                    }
                     Ok(false) => (CommandState::Refused, format!("no sensor `{sensor}` runs here")),
                     Err(error) => (CommandState::Failed, format!("{error:#}")),
                 };

@@ -128,7 +128,7 @@ impl Control {
             is_fallback: boot.is_fallback,
             refusals: Refusals::default(),
         };
-        control.publisher.listens();
+        control.publisher.listens(control.settings.state_folder().is_some());
         control.report_config();
         let reports: Vec<_> = control.book.reports().cloned().collect();
         control.prompt_steps(reports.into_iter().map(PromptStep::Report).collect());

@@ -365,7 +365,8 @@ impl Player {
             tracing::warn!("no broker yet: embeddings are lost until there is one, events wait for it");
         }
         match recording::replay(&self.recording, self.settings.speed, self.settings.repeat, output, stop) {
-            Ok(_) => tracing::info!("the replay is over"),
+            Ok(recording::Replayed::Whole) => tracing::info!("the replay is over"),
+            Ok(recording::Replayed::Stopped) => {}
             // Whoever would be told is gone only when it failed itself.
             Err(damage) => drop(self.tell_damage.send(damage)),
         }

@@ -61,6 +61,11 @@ impl Sources {
         }
     }
 
+    /// Whether there never is a sensor, for a recording is replayed.
+    pub(super) const fn are_recorded(&self) -> bool {
+        self.output.is_none()
+    }
+
     /// Closes a sensor's device and opens it again; tells whether there is such a sensor.
     pub(super) fn restart(&mut self, sensor: &SensorId) -> anyhow::Result<bool> {
         let Some(settings) = self.running.get(sensor).map(|source| source.settings.clone()) else { return Ok(false) };

@@ -102,7 +102,7 @@ impl FromStr for PartSource {
         match text.split_once(':') {
             Some(("audio", path)) if !path.is_empty() => Ok(Self::AudioFile(path.into())),
             Some(("image", path)) if !path.is_empty() => Ok(Self::ImageFile(path.into())),
-            Some(("text", words)) => Ok(Self::Text(words.to_owned())),
+            Some(("text", words)) if !words.trim().is_empty() => Ok(Self::Text(words.to_owned())),
             _ => Err(UnknownSource(text.to_owned())),
         }
     }

@@ -9,34 +9,48 @@ use super::wire::{Envelope, PresenceState, StatusFacts};
 /// What this perceptd can do, as `Status.capabilities` says it.
 const CAPABILITIES: [&str; 5] = ["embedding", "joint", "event", "active", "health"];
 /// What it can do besides when it listens to topics.
-const LISTENING: [&str; 6] = ["config", "prompt", "cmd/snapshot", "cmd/restart-sensor", "cmd/resend", "cmd/record"];
+const LISTENING: [&str; 4] = ["config", "prompt", "cmd/snapshot", "cmd/resend"];
+/// And this, but in a replay.
+const RESTART: &str = "cmd/restart-sensor";
+/// And this, with a folder for recordings.
+const RECORD: &str = "cmd/record";
 
 /// What stays the same in every status of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Presence {
+    /// Also in a replay by this machine's clocks: the recording's say nothing of when something is said about perceptd.
     timeline: Timeline,
     space: String,
     dim: u32,
     sensors: Vec<(SensorId, Modality)>,
     first_seq: u64,
-    is_listening: bool,
+    is_replay: bool,
+    /// What it can do besides because it listens to topics.
+    listening: Vec<&'static str>,
 }
 
 impl Presence {
     pub(super) fn new(parts: &PublishParts, first_seq: u64) -> Self {
         Self {
-            timeline: parts.timeline.clone(),
+            timeline: if parts.replay { parts.timeline.by_this_machine() } else { parts.timeline.clone() },
             space: parts.space.to_string(),
             dim: parts.dim,
             sensors: parts.sensors.clone(),
             first_seq,
-            is_listening: false,
+            is_replay: parts.replay,
+            listening: Vec::new(),
         }
     }
 
-    /// perceptd listens to topics.
-    pub(super) const fn listens(&mut self) {
-        self.is_listening = true;
+    /// perceptd listens to topics, and may record.
+    pub(super) fn listens(&mut self, records: bool) {
+        let restart = (!self.is_replay).then_some(RESTART);
+        self.listening = LISTENING.into_iter().chain(restart).chain(records.then_some(RECORD)).collect();
+    }
+
+    /// What a message about perceptd itself starts with.
+    pub(super) const fn envelope(&self, seq: u64) -> Envelope<'_> {
+        Envelope { timeline: &self.timeline, seq }
     }
 
     /// The wall clock was set.
@@ -70,12 +84,11 @@ impl Presence {
             capabilities: &[],
             first_seq: self.first_seq,
         };
-        Envelope { timeline: &self.timeline, seq: 0 }.status(&facts)
+        self.envelope(0).status(&facts)
     }
 
     fn full(&self, state: PresenceState, session_number: u64, seq: u64) -> Vec<u8> {
-        let listening = LISTENING.iter().filter(|_| self.is_listening);
-        let capabilities: Vec<&str> = CAPABILITIES.iter().chain(listening).copied().collect();
+        let capabilities: Vec<&str> = CAPABILITIES.iter().chain(&self.listening).copied().collect();
         let facts = StatusFacts {
             state,
             session_number,
@@ -85,6 +98,6 @@ impl Presence {
             capabilities: &capabilities,
             first_seq: self.first_seq,
         };
-        Envelope { timeline: &self.timeline, seq }.status(&facts)
+        self.envelope(seq).status(&facts)
     }
 }

@@ -172,9 +172,9 @@ impl Publisher {
         self.desk().count_refusal(reason);
     }
 
-    /// perceptd listens to topics: the birth says so.
-    pub fn listens(&self) {
-        self.desk().listens();
+    /// perceptd listens to topics, and may record: the birth says so.
+    pub fn listens(&self, records: bool) {
+        self.desk().listens(records);
     }
 
     /// `perceptd/v1/<fleet>/<robot>/`.

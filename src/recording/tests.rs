@@ -13,7 +13,7 @@ use crate::media::{CameraFrame, Picture, PixelFormat, Plane};
 use crate::modality::{Modality, SensorId};
 use crate::pipe::{Received, WhenFull, bounded};
 use crate::sensors::{ImuReading, Sample, SampleData};
-use crate::time::{MonoTime, Timeline};
+use crate::time::{MonoTime, Timeline, now};
 
 /// The smallest bytes that a JPEG reader takes a size from: start, a frame header of 3×2, end.
 const JPEG: &[u8] = &[0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, 0, 2, 0, 3, 1, 1, 0x11, 0, 0xFF, 0xD9];
@@ -291,11 +291,13 @@ fn a_replay_sends_all_and_turns_go_on_in_time() {
         assert_eq!(receiver.recv(std::time::Duration::ZERO), Received::Item(wanted));
     }
     let (sender, receiver) = bounded(NonZeroUsize::new(4).unwrap(), WhenFull::Block, Box::new(|_: &Sample| {}));
+    let (first, began) = (recording.arrivals().start, now());
     let player =
         std::thread::spawn(move || replay(&recording, Speed::Real(20.0), true, sender, &AtomicBool::new(false)));
     let mut received = Vec::new();
     while received.len() < 17 {
         let Received::Item(sample) = receiver.recv(std::time::Duration::from_secs(5)) else { panic!() };
+        assert!(sample.arrived_at.nanos_since(first) <= 20 * now().nanos_since(began), "it comes too early");
         received.push(sample);
     }
     drop(receiver);

@@ -42,7 +42,7 @@ impl Source for FrameSource {
         let mut gap_nanos = 0;
         if let Some((last, seq)) = self.last {
             gap_nanos = captured_at.nanos_since(last);
-            self.period.see(gap_nanos);
+            self.period.see(gap_nanos, sample.seq.saturating_sub(seq));
             if sample.seq > seq.saturating_add(1) {
                 out.push(Cut::Gap);
             }
@@ -90,31 +90,116 @@ impl Source for FrameSource {
     }
 }
 
-/// The time between two deliveries of a healthy sensor, learned from the data.
+/// The time between two deliveries of a healthy sensor, learned from the data. Deliveries come in blocks of at least a second; a block's
+/// period is the slope of time over count, and the estimate is the median of the last blocks: neither bursts, in which an adapter hands
+/// over what came evenly, nor a hole or a hiccup counts for much.
 #[derive(Default)]
 pub(super) struct PeriodEstimate {
-    nanos: f64,
-    seen: u32,
+    block: Block,
+    /// In nanoseconds, oldest first.
+    periods: VecDeque<f64>,
 }
 
 impl PeriodEstimate {
-    /// Intervals that must have been seen before the estimate is told.
-    const ENOUGH: u32 = 4;
+    /// The least intervals of a block, and nanoseconds that it spans.
+    const ENOUGH: f64 = 4.0;
+    const SHORTEST_BLOCK_NANOS: f64 = NANOS_PER_SEC as f64;
+    /// Blocks that are remembered: so many of them, less half, until a new rate is believed.
+    const BLOCKS: usize = 9;
 
-    /// Takes in one interval. Holes (three periods or more) do not count, unless shorter ones never come.
-    pub(super) fn see(&mut self, nanos: i64) {
-        let interval = nanos as f64;
-        if self.seen == 0 || interval < self.nanos / 3.0 {
-            *self = Self { nanos: interval, seen: 1 };
-        } else {
-            let step = interval.min(self.nanos * 3.0) - self.nanos;
-            self.seen = self.seen.saturating_add(1);
-            self.nanos += step / f64::from(self.seen.min(16));
+    /// Takes in the next delivery, so much later than the one before, and the `steps`th after it: more than one where some are known to
+    /// be lost.
+    pub(super) fn see(&mut self, nanos: i64, steps: u64) {
+        self.block.add(nanos as f64, steps.clamp(1, 1_000) as f64);
+        if self.block.counted >= Self::ENOUGH && self.block.nanos >= Self::SHORTEST_BLOCK_NANOS {
+            self.periods.push_back(std::mem::take(&mut self.block).period());
+            if self.periods.len() > Self::BLOCKS {
+                self.periods.pop_front();
+            }
         }
     }
 
-    /// How many deliveries `span_nanos` should hold; 0 while unknown.
+    /// How many deliveries `span_nanos` should hold, one at least; 0 while unknown.
     pub(super) fn expected_in(&self, span_nanos: i64) -> u32 {
-        if self.seen < Self::ENOUGH || self.nanos <= 0.0 { 0 } else { (span_nanos as f64 / self.nanos).round() as u32 }
+        let mut periods: Vec<f64> = self.periods.iter().copied().collect();
+        periods.sort_by(f64::total_cmp);
+        match periods.get(periods.len() / 2) {
+            Some(period) if *period > 0.0 => (span_nanos as f64 / period).round().max(1.0) as u32,
+            _ => 0,
+        }
+    }
+}
+
+/// Deliveries by count and time since the first, which is at 0.
+#[derive(Default)]
+struct Block {
+    counted: f64,
+    nanos: f64,
+    deliveries: f64,
+    sum_counted: f64,
+    sum_counted_squared: f64,
+    sum_nanos: f64,
+    sum_products: f64,
+}
+
+impl Block {
+    fn add(&mut self, nanos: f64, steps: f64) {
+        self.counted += steps;
+        self.nanos += nanos;
+        self.deliveries += 1.0;
+        self.sum_counted += self.counted;
+        self.sum_counted_squared += self.counted * self.counted;
+        self.sum_nanos += self.nanos;
+        self.sum_products += self.counted * self.nanos;
+    }
+
+    /// Slope of the least squares.
+    fn period(&self) -> f64 {
+        let n = self.deliveries + 1.0;
+        let spread = n * self.sum_counted_squared - self.sum_counted * self.sum_counted;
+        (n * self.sum_products - self.sum_counted * self.sum_nanos) / spread.max(f64::MIN_POSITIVE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: i64 = NANOS_PER_SEC / 1_000;
+
+    /// What is expected in five seconds after these intervals.
+    fn expected(intervals_millis: impl IntoIterator<Item = i64>) -> u32 {
+        let mut period = PeriodEstimate::default();
+        intervals_millis.into_iter().for_each(|millis| period.see(millis * MILLI, 1));
+        period.expected_in(5 * NANOS_PER_SEC)
+    }
+
+    /// 100 Hz, handed over so many at once, for 30 s.
+    fn bursts(of: i64) -> impl Iterator<Item = i64> {
+        (0..3_000).map(move |n| if n % of == 0 { 10 * of - (of - 1) } else { 1 })
+    }
+
+    #[test]
+    fn bursts_and_hiccups_are_no_losses() {
+        assert_eq!(expected(std::iter::repeat_n(10, 50)), 0, "it is not known yet");
+        assert_eq!(expected(std::iter::repeat_n(10, 110)), 500);
+        for (of, most_off) in [(4, 5), (10, 15), (25, 40)] {
+            let expected = expected(bursts(of));
+            assert!(expected.abs_diff(500) <= most_off, "{expected} in bursts of {of}");
+        }
+        // Six tenths of a second late, and then all at once.
+        let hiccup = [600].into_iter().chain(std::iter::repeat_n(0, 59));
+        let even = || std::iter::repeat_n(10, 500);
+        assert_eq!(expected(even().chain(hiccup).chain(even())), 500);
+        assert_eq!(expected(even().chain([3_000]).chain(even())), 500, "a hole");
+    }
+
+    #[test]
+    fn a_new_rate_is_believed_in_the_end_and_counted_losses_are_none_of_it() {
+        assert_eq!(expected(std::iter::repeat_n(10, 1_000).chain(std::iter::repeat_n(50, 120))), 100);
+        let mut period = PeriodEstimate::default();
+        (0..100).for_each(|n| period.see(if n % 2 == 0 { 200 } else { 400 } * MILLI, 1 + n % 2));
+        assert_eq!(period.expected_in(NANOS_PER_SEC), 5);
+        assert_eq!(period.expected_in(NANOS_PER_SEC / 50), 1, "a window that is there holds one");
     }
 }

@@ -96,7 +96,7 @@ impl Source for ImuSource {
             if let Some(last) = last {
                 let interval = reading.captured_at.nanos_since(last);
                 gap |= interval > self.hole_nanos;
-                self.period.see(interval);
+                self.period.see(interval, 1);
             }
             self.readings.push_back(*reading);
         }

@@ -365,7 +365,7 @@ impl Desk {
                 before: sensors_before.get(sensor).cloned(),
             })
             .collect();
-        let payload = self.envelope(seq).health(&HealthFacts {
+        let payload = self.presence.envelope(seq).health(&HealthFacts {
             reading,
             period_secs: reading.at.nanos_since(at_before) as f64 / NANOS_PER_SEC as f64,
             uptime_secs: reading.at.nanos_since(self.parts.started_at) as f64 / NANOS_PER_SEC as f64,

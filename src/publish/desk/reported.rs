@@ -14,7 +14,7 @@ impl Desk {
     pub(in crate::publish) fn config_reported(&mut self, report: &ConfigReport<'_>) {
         let topic = self.topics.config_reported();
         let seq = self.numbers.next(&topic);
-        let payload = self.envelope(seq).config_reported(report);
+        let payload = self.presence.envelope(seq).config_reported(report);
         let answer = report.ledger.answer.as_ref().map(|answer| (&answer.digest, answer.state));
         self.put_answer(Class::ConfigReported, topic, seq, payload, format!("{answer:?}"));
     }
@@ -22,7 +22,7 @@ impl Desk {
     pub(in crate::publish) fn prompt_reported(&mut self, report: &PromptReport, at: MonoTime) -> Result<(), BadName> {
         let topic = self.topics.prompt_reported(&report.prompt)?;
         let seq = self.numbers.next(&topic);
-        let payload = self.envelope(seq).prompt_reported(report, at);
+        let payload = self.presence.envelope(seq).prompt_reported(report, at);
         self.put_answer(Class::PromptReported, topic, seq, payload, format!("{:?}", (&report.digest, report.state)));
         Ok(())
     }
@@ -45,7 +45,7 @@ impl Desk {
     }
 
     pub(in crate::publish) fn command_reply(&mut self, answer: &CommandReply, at: MonoTime) {
-        let payload = self.envelope(0).command_reply(answer, at);
+        let payload = self.presence.envelope(0).command_reply(answer, at);
         let correlation_data = (!answer.to.correlation_data.is_empty()).then(|| answer.to.correlation_data.clone());
         self.reply(answer.to.topic.clone(), correlation_data, payload);
     }
@@ -67,8 +67,8 @@ impl Desk {
     }
 
     /// perceptd listens to topics: the birth says so.
-    pub(in crate::publish) const fn listens(&mut self) {
-        self.presence.listens();
+    pub(in crate::publish) fn listens(&mut self, records: bool) {
+        self.presence.listens(records);
     }
 
     pub(in crate::publish) fn count_refusal(&mut self, reason: RefusalReason) {

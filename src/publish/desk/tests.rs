@@ -334,6 +334,29 @@ fn numbers_start_at_one_in_a_replay_and_at_the_start_time_live() {
 }
 
 #[test]
+fn what_is_said_about_perceptd_bears_this_machines_clocks_and_says_what_it_can_do() {
+    for (replay, records, wanted) in [
+        (true, false, &["cmd/snapshot", "cmd/resend"][..]),
+        (false, true, &["cmd/snapshot", "cmd/resend", "cmd/restart-sensor", "cmd/record"]),
+    ] {
+        let topics = Topics::new("f", "robot").unwrap();
+        let publisher = Publisher::new(topics, parts(replay), Outbox::new(OutboxLimits::default()), None);
+        publisher.listens(records);
+        publisher.desk().connected(1, MqttVersion::V5, NOW);
+        let (now, unix) = (crate::time::now(), crate::time::unix_now_nanos());
+        publisher.health(&HealthReading { at: now, queues: Vec::new(), memory_bytes: 1, cpu_nanos: 1 });
+        let heard = drain(&publisher);
+        let [(_, Heard::Status(status)), (_, Heard::Health(health))] = &heard[..] else { panic!("{heard:?}") };
+        let commands: Vec<&str> =
+            status.capabilities.iter().filter(|name| name.starts_with("cmd/")).map(String::as_str).collect();
+        assert_eq!(commands, wanted);
+        // The live timeline of these tests is a made-up one.
+        let told = if replay { unix } else { 1_000_000_000_000 + now.nanos() };
+        assert!(health.at_unix_nanos.abs_diff(told) < 60_000_000_000, "{health:?}");
+    }
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let bytes = || {
         let (publisher, _) = publisher();
