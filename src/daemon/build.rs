@@ -15,7 +15,7 @@ use crate::detect::Detector;
 use crate::encoders::{Encoders, EncodersError};
 use crate::events::{Episodes, IdSource};
 use crate::modality::{Modality, SensorId};
-use crate::prompts::{PartSource, Prompt, PromptSettings, enrol};
+use crate::prompts::{PartError, PartSource, Prompt, PromptSettings, enrol};
 use crate::publish::{Post, PublishParts, PublishSettings, Publisher};
 use crate::recording::Recording;
 use crate::space::{Bank, Joint};
@@ -122,7 +122,7 @@ fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Res
     let mut enrol_one = |book: &mut PromptBook, settings: &PromptSettings, digest: Option<&str>| {
         let embed = |part: &PartSource| {
             let known = if let PartSource::Text(text) = part { words.get(text) } else { None };
-            known.map_or_else(|| part.embed(encoders), |vector| Ok(vector.clone()))
+            known.map_or_else(|| part.embed(encoders), |known| known.clone().map_err(PartError::Elsewhere))
         };
         let outcome = enrol(settings, bank, embed);
         let outcome = outcome.map(|prompt| prompts.push(prompt));
@@ -153,8 +153,8 @@ fn prompts(boot: &mut Boot, encoders: &mut Encoders, bank: &Bank) -> anyhow::Res
 }
 
 /// The vectors of all prompts' words, for which the text encoder is loaded and dropped before any other is there: together they need too
-/// much room. Words that cannot be embedded are left out.
-fn words(boot: &Boot, encoders: &mut Encoders) -> BTreeMap<String, Vec<f32>> {
+/// much room. Of words that cannot be embedded, why. Prompts of the file count also where a topic replaces them: that may fail.
+fn words(boot: &Boot, encoders: &mut Encoders) -> BTreeMap<String, Result<Vec<f32>, String>> {
     let of_file = boot.book.wanted().into_iter().map(|(prompt, _)| prompt);
     let prompts: Vec<_> = of_file.chain(boot.pending.iter().map(|(prompt, _)| prompt.clone())).collect();
     let sources =
@@ -163,9 +163,8 @@ fn words(boot: &Boot, encoders: &mut Encoders) -> BTreeMap<String, Vec<f32>> {
     for source in sources {
         if let PartSource::Text(words) = source
             && !vectors.contains_key(words)
-            && let Ok(vector) = source.embed(encoders)
         {
-            vectors.insert(words.clone(), vector);
+            vectors.insert(words.clone(), source.embed(encoders).map_err(|error| error.to_string()));
         }
     }
     encoders.unload(Modality::Text);
@@ -200,13 +199,14 @@ mod tests {
         let (path, tiny) = (folder.path().join("perceptd.toml"), concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny"));
         let text = format!(
             "[robot]\nname = 'a'\n[pack]\npath = '{tiny}'\n[sensors.mic]\ndriver = 'microphone'\n\
-             [[prompts]]\nid = 'dog'\ntext = 'a dog'\nnegatives = [{{ text = 'rain' }}, {{ audio = 'gone.wav' }}]\n"
+             [[prompts]]\nid = 'dog'\ntext = 'a dog'\nnegatives = [{{ text = '犬' }}, {{ audio = 'gone.wav' }}]\n"
         );
         std::fs::write(&path, text).unwrap();
         let (_, settings) = ConfigFile::open(&path).unwrap();
         let mut encoders = Encoders::open(Path::new(tiny), &[]).unwrap();
         let vectors = words(&Boot::of_file(&settings), &mut encoders);
-        assert_eq!(vectors.keys().map(String::as_str).collect::<Vec<_>>(), ["a dog", "rain"]);
+        let known: Vec<_> = vectors.iter().map(|(words, vector)| (words.as_str(), vector.is_ok())).collect();
+        assert_eq!(known, [("a dog", true), ("犬", false)]);
         assert_eq!(encoders.probes().count(), 0, "what embedded them is gone");
     }
 }

@@ -46,11 +46,14 @@ pub fn replay(
     output: pipe::Sender<Sample>,
     stop: &AtomicBool,
 ) -> Result<Replayed, RecordingError> {
-    let (period_nanos, seq_step) = if looped { turn_of(recording) } else { (0, 0) };
+    let (period_nanos, seq_steps) = if looped { turn_of(recording) } else { (0, BTreeMap::new()) };
     let pace = Pace::of(recording, speed, stop);
     for turn in 0u32.. {
         let shift = period_nanos.saturating_mul(i64::from(turn));
-        let change = |sample| shifted(sample, shift, u64::from(turn).saturating_mul(seq_step));
+        let change = |sample: Sample| {
+            let step = seq_steps.get(&sample.sensor).copied().unwrap_or(0);
+            shifted(sample, shift, u64::from(turn).saturating_mul(step))
+        };
         let ended = pace.send_all(&mut recording.samples(), change, &output)?;
         if ended == Replayed::Stopped || !looped || recording.is_empty() {
             return Ok(ended);
@@ -121,17 +124,20 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// Length in whole seconds, and the step of sequence numbers from one turn to the next.
-fn turn_of(recording: &Recording) -> (i64, u64) {
-    let (mut first, mut end, mut seq_step) = (i64::MAX, i64::MIN, 0);
+/// Length in whole seconds, and the step of each sensor's sequence numbers from one turn to the next.
+fn turn_of(recording: &Recording) -> (i64, BTreeMap<SensorId, u64>) {
+    let (mut first, mut end) = (i64::MAX, i64::MIN);
+    let mut numbers: BTreeMap<SensorId, (u64, u64)> = BTreeMap::new();
     for sample in recording.samples().flatten() {
         first = first.min(sample.captured_at.nanos());
         end = end.max(end_of(&sample).nanos());
-        seq_step = seq_step.max(sample.seq.saturating_add(1));
+        let (lowest, highest) = numbers.entry(sample.sensor).or_insert((sample.seq, sample.seq));
+        (*lowest, *highest) = (sample.seq.min(*lowest), sample.seq.max(*highest));
     }
     let length = end.saturating_sub(first).max(1);
     let whole = length.saturating_add(NANOS_PER_SEC - 1) / NANOS_PER_SEC * NANOS_PER_SEC;
-    (whole, seq_step)
+    let step = |(lowest, highest): (u64, u64)| (highest - lowest).saturating_add(1);
+    (whole, numbers.into_iter().map(|(sensor, numbers)| (sensor, step(numbers))).collect())
 }
 
 fn end_of(sample: &Sample) -> MonoTime {

@@ -86,6 +86,8 @@ impl Source for ImuSource {
         let SampleData::Imu(readings) = &sample.data else { return };
         let mut late = false;
         let mut gap = self.last_seq.is_some_and(|seq| sample.seq > seq.saturating_add(1));
+        // How many readings were lost is not known, so the time that they took does not count either.
+        let mut after_loss = gap;
         self.last_seq = Some(sample.seq);
         for reading in readings {
             let last = self.readings.back().map(|r| r.captured_at);
@@ -96,7 +98,9 @@ impl Source for ImuSource {
             if let Some(last) = last {
                 let interval = reading.captured_at.nanos_since(last);
                 gap |= interval > self.hole_nanos;
-                self.period.see(interval, 1);
+                if !std::mem::take(&mut after_loss) {
+                    self.period.see(interval, 1);
+                }
             }
             self.readings.push_back(*reading);
         }

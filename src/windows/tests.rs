@@ -344,6 +344,20 @@ fn a_camera_that_skips_is_told_and_goes_on() {
 }
 
 #[test]
+fn motion_that_was_lost_on_the_way_is_expected_all_the_same() {
+    let mut windower = windower(Modality::Imu);
+    let mut cuts = Vec::new();
+    for batch in (0..200u32).filter(|batch| batch % 4 != 3) {
+        let times: Vec<f64> = (0..10).map(|n| f64::from(batch) * 0.1 + f64::from(n) * 0.01).collect();
+        let sample = Sample { seq: batch.into(), ..motion(&times) };
+        cuts.extend(windower.push(&sample));
+    }
+    let presence = windows(&cuts).last().unwrap().presence;
+    assert!((370..=380).contains(&presence.count), "{presence:?}");
+    assert_eq!(presence.expected, 500);
+}
+
+#[test]
 fn motion_is_interpolated_to_the_uniform_rate() {
     let mut windower = windower(Modality::Imu);
     let times: Vec<f64> = (0..700).map(|n| f64::from(n) * 0.0101).collect();

@@ -45,7 +45,7 @@ impl Desk {
     }
 
     pub(in crate::publish) fn command_reply(&mut self, answer: &CommandReply, at: MonoTime) {
-        let payload = self.presence.envelope(0).command_reply(answer, at);
+        let payload = self.presence.envelope(0).command_reply(answer, at, &self.parts.timeline);
         let correlation_data = (!answer.to.correlation_data.is_empty()).then(|| answer.to.correlation_data.clone());
         self.reply(answer.to.topic.clone(), correlation_data, payload);
     }

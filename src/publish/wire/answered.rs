@@ -9,7 +9,7 @@ use crate::publish::report::{
     CommandReply, CommandResult, CommandState, ConfigReport, PromptOrigin, PromptReport, SensorSnapshot,
 };
 use crate::store::{Fault, WishState};
-use crate::time::MonoTime;
+use crate::time::{MonoTime, Timeline};
 
 impl Envelope<'_> {
     pub(in crate::publish) fn config_reported(&self, report: &ConfigReport<'_>) -> Vec<u8> {
@@ -54,7 +54,13 @@ impl Envelope<'_> {
         .encode_to_vec()
     }
 
-    pub(in crate::publish) fn command_reply(&self, reply: &CommandReply, at: MonoTime) -> Vec<u8> {
+    /// What a snapshot tells was `perceived` by other clocks in a replay.
+    pub(in crate::publish) fn command_reply(
+        &self,
+        reply: &CommandReply,
+        at: MonoTime,
+        perceived: &Timeline,
+    ) -> Vec<u8> {
         use proto::command_reply::Result;
         proto::CommandReply {
             boot_id: self.boot_id(),
@@ -71,7 +77,7 @@ impl Envelope<'_> {
             result: match &reply.result {
                 CommandResult::Nothing => None,
                 CommandResult::Snapshot(sensors) => {
-                    let sensors = sensors.iter().map(|sensor| self.sensor_snapshot(sensor)).collect();
+                    let sensors = sensors.iter().map(|sensor| sensor_snapshot(sensor, perceived)).collect();
                     Some(Result::Snapshot(proto::Snapshot { sensors }))
                 }
                 CommandResult::Resend { messages, oldest_seq } => {
@@ -84,24 +90,24 @@ impl Envelope<'_> {
         }
         .encode_to_vec()
     }
+}
 
-    fn sensor_snapshot(&self, snapshot: &SensorSnapshot) -> proto::SensorSnapshot {
-        let reading = EmbeddingReading {
-            sensor: &snapshot.sensor,
-            window_index: snapshot.window_index,
-            span: snapshot.span,
-            presence: snapshot.presence,
-            embedding: &snapshot.embedding,
-        };
-        proto::SensorSnapshot {
-            embedding: Some(Envelope { seq: 0, ..*self }.embedding_message(&reading)),
-            scores: snapshot
-                .scores
-                .iter()
-                .map(|(prompt, of)| proto::PromptScore { prompt: prompt.to_string(), score: score(*of) })
-                .collect(),
-            thumbnail_jpeg: snapshot.thumbnail_jpeg.clone(),
-        }
+fn sensor_snapshot(snapshot: &SensorSnapshot, perceived: &Timeline) -> proto::SensorSnapshot {
+    let reading = EmbeddingReading {
+        sensor: &snapshot.sensor,
+        window_index: snapshot.window_index,
+        span: snapshot.span,
+        presence: snapshot.presence,
+        embedding: &snapshot.embedding,
+    };
+    proto::SensorSnapshot {
+        embedding: Some(Envelope { timeline: perceived, seq: 0 }.embedding_message(&reading)),
+        scores: snapshot
+            .scores
+            .iter()
+            .map(|(prompt, of)| proto::PromptScore { prompt: prompt.to_string(), score: score(*of) })
+            .collect(),
+        thumbnail_jpeg: snapshot.thumbnail_jpeg.clone(),
     }
 }
 
@@ -116,4 +122,43 @@ const fn state(state: WishState) -> proto::WishState {
 
 fn problems(faults: &[Fault]) -> Vec<proto::Problem> {
     faults.iter().map(|fault| proto::Problem { key: fault.key.clone(), what: fault.what.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::encoders::Embedding;
+    use crate::modality::{Modality, SensorId};
+    use crate::publish::inbox::ReplyTo;
+    use crate::time::Span;
+    use crate::windows::Presence;
+
+    #[test]
+    fn a_snapshot_bears_the_clocks_of_what_was_perceived_and_the_reply_those_of_the_machine() {
+        let [machine, recording] =
+            [1_000, 5_000_000].map(|unix_nanos_at_zero| Timeline { boot_id: "replay".into(), unix_nanos_at_zero });
+        let snapshot = SensorSnapshot {
+            sensor: SensorId::new("mic").unwrap(),
+            window_index: 1,
+            span: Span { start: MonoTime::from_nanos(1), end: MonoTime::from_nanos(2) },
+            presence: Presence::default(),
+            embedding: Embedding { space: "s".into(), modality: Modality::Audio, vector: Arc::from([1.0]) },
+            scores: Vec::new(),
+            thumbnail_jpeg: Vec::new(),
+        };
+        let reply = CommandReply {
+            to: ReplyTo { topic: String::new(), correlation_data: Vec::new(), id: "1".to_owned() },
+            state: CommandState::Done,
+            what: String::new(),
+            result: CommandResult::Snapshot(vec![snapshot]),
+        };
+        let bytes = Envelope { timeline: &machine, seq: 0 }.command_reply(&reply, MonoTime::from_nanos(7), &recording);
+        let heard = proto::CommandReply::decode(&*bytes).unwrap();
+        let Some(proto::command_reply::Result::Snapshot(snapshot)) = heard.result else { panic!("{heard:?}") };
+        let embedding = snapshot.sensors[0].embedding.clone().unwrap();
+        let unix = [heard.at, embedding.start, embedding.end].map(|stamp| stamp.unwrap().unix_nanos);
+        assert_eq!(unix, [1_007, 5_000_001, 5_000_002]);
+    }
 }
