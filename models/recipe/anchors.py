@@ -38,7 +38,9 @@ def class_names() -> list[str]:
     raise LookupError("open_clip has no IMAGENET_CLASSNAMES")
 
 
-def _synset_texts() -> list[tuple[str, str]]:
+def synset_texts() -> list[tuple[str, str]]:
+    """(lemmas, definition) of every class."""
+
     def table(name):
         lines = _data_file("timm", f"timm/data/_info/{name}").splitlines()
         return dict(line.split("\t", 1) for line in lines)
@@ -59,7 +61,7 @@ def class_texts() -> np.ndarray:
     if kept.exists():
         return np.load(kept)
     sentences, owner, weight = [], [], []
-    for c, (name, (lemma, definition)) in enumerate(zip(class_names(), _synset_texts(), strict=True)):
+    for c, (name, (lemma, definition)) in enumerate(zip(class_names(), synset_texts(), strict=True)):
         group = [(t.format(name), 1.0 / len(TEMPLATES)) for t in TEMPLATES]
         group += [(part.strip(), 0.5 / (lemma.count(",") + 1)) for part in lemma.split(",")]
         group += [(f"{name}: {definition}", 0.5)]

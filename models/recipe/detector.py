@@ -19,7 +19,7 @@ from bank import unpacked
 from encoders import Encoders
 from paths import GOLDEN
 
-SPREAD_FLOOR = 0.05  # of the cohort's spread at a cell: keeps cells that resemble nothing from counting
+SPREAD_FLOOR = 2.0  # of the cohort's mean spread on background cells, added to its spread at a cell: keeps cells that resemble nothing from counting
 OWN_SHARE = 0.6  # of the region's likeness to the peak's own vector; the rest is the likeness to the prompt
 REGION_LEVEL = 0.3
 UPSAMPLING = 4
@@ -73,7 +73,12 @@ class Detector:
         size = manifest["image"]["map_size"]
         rows, cols = size[0] // 32, size[1] // 32
         self.background = [m.T.reshape(-1, rows, cols) for m in self.bank["background.map"]]
+        self.floors = {modality: SPREAD_FLOOR * self.mean_spread(modality) for modality in ("text", "audio")}
         self.known: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def mean_spread(self, modality: str) -> float:
+        """Of the cohort's dot products, over all background cells."""
+        return float(np.mean([np.tensordot(self.bank[f"cohort.{modality}"], self.centred(m), (1, 0)).std(0) for m in self.background]))
 
     def centred(self, patches: np.ndarray) -> np.ndarray:
         return patches - np.linalg.norm(patches, axis=0) * self.encoders.means["image"][:, None, None]
@@ -81,7 +86,7 @@ class Detector:
     def likeness(self, centred: np.ndarray, prompt: np.ndarray, modality: str) -> np.ndarray:
         cohort = np.tensordot(self.bank[f"cohort.{modality}"], centred, (1, 0))
         own = np.tensordot(prompt, centred, (0, 0))
-        return smooth((own - cohort.mean(0)) / (cohort.std(0) + SPREAD_FLOOR))
+        return smooth((own - cohort.mean(0)) / (cohort.std(0) + self.floors[modality]))
 
     def prompt(self, name: str, prompt: np.ndarray, modality: str) -> tuple[float, float]:
         """Mean and spread of the best cell over the background frames."""
@@ -140,7 +145,7 @@ def golden() -> dict:
     patches[:, 3:6, 5:8] += prompt[:, None, None] * 0.6 + cohort[0][:, None, None] * 0.4
     patches = round4(patches)
     finder = object.__new__(Detector)
-    finder.bank, finder.background, finder.known = {"cohort.text": cohort}, background, {}
+    finder.bank, finder.background, finder.known, finder.floors = {"cohort.text": cohort}, background, {}, {"text": 0.05}
     finder.encoders = type("Means", (), {"means": {"image": mean}})
     found = finder.detect(Image.new("RGB", size), patches, "golden", prompt, "text")
     middle, spread = finder.known["golden", "text"]

@@ -18,6 +18,7 @@ import card
 import evaluate_scenes
 import image
 import imu
+import remade
 import scenes
 import sounds
 import stamps
@@ -182,6 +183,7 @@ def main(wanted: list[str]):
     if not wanted or "plain" in wanted:
         for name, lines in beside.lines(e, full, WORK / "card_scenes").items():
             keep(name, lines)
+        keep("remade", remade.lines(e, full, WORK / "card_scenes"))
     card.write(figures)
 
 

@@ -89,15 +89,20 @@ def named(full: Encoders) -> tuple[list[str], np.ndarray]:
     return rows, ranks(scores["the published vectors"], truth)
 
 
-def likeness(e: Encoders, patches: np.ndarray, box, prompt: np.ndarray) -> float:
-    """Of the cells, each of unit length and centred, whose middle lies in the box: the mean dot product with the prompt."""
-    rows, columns = patches.shape[1:]
+def inside(shape: tuple[int, int], box) -> np.ndarray:
+    """[rows, columns]: the cells whose middle lies in the box."""
+    rows, columns = shape
     across = (np.arange(columns) + 0.5) * scenes.WIDTH_PX / columns
     down = (np.arange(rows) + 0.5) * scenes.HEIGHT_PX / rows
-    inside = ((down >= box[1]) & (down <= box[3]))[:, None] & ((across >= box[0]) & (across <= box[2]))
-    if not inside.any():
+    return ((down >= box[1]) & (down <= box[3]))[:, None] & ((across >= box[0]) & (across <= box[2]))
+
+
+def likeness(e: Encoders, patches: np.ndarray, box, prompt: np.ndarray) -> float:
+    """Of the cells inside the box, each of unit length and centred: the mean dot product with the prompt."""
+    cells = inside(patches.shape[1:], box)
+    if not cells.any():
         return -1.0
-    return float((e.publish("image", patches[:, inside].T) @ prompt).mean())
+    return float((e.publish("image", patches[:, cells].T) @ prompt).mean())
 
 
 def prompt_vector(e: Encoders, prompt: str) -> np.ndarray:

@@ -1,0 +1,134 @@
+"""An earlier experiment's pack, made again from its description, beside this one: the same pictures, scenes and clips for both, in one run.
+
+Its head is ConSE as here, centred on the classes alone, over an even mean of names, templates, lemmas and definitions; its map is 448×448 with the
+head's own temperature; its sound encoder is a log-mel CNN by itself. `evaluate.py` runs it.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import binomtest, hypergeom
+
+import anchors
+import audio
+import evaluate_scenes
+import image
+import plain
+import sounds
+import stamps
+from anchors import unit
+from encoders import Encoders
+from graph import Graph
+from ort import Session
+from tallies import ranks
+
+TEMPERATURE = 1.5
+MAP_SIZE = [448, 448]
+
+
+@cache
+def class_texts() -> np.ndarray:
+    """[1000, 384] unit, uncentred."""
+    written = lambda texts: anchors.minilm().encode(texts).numpy()
+    names, synsets = anchors.class_names(), anchors.synset_texts()
+    templates = np.mean([written([template.format(name) for name in names]) for template in anchors.TEMPLATES], 0)
+    parts = [lemmas.split(",") for lemmas, _ in synsets]
+    every = iter(written([part.strip() for group in parts for part in group]))
+    lemmas = np.stack([np.mean([next(every) for _ in group], 0) for group in parts])
+    return unit(written(names) + templates + lemmas + written([definition for _, definition in synsets]))
+
+
+@cache
+def class_matrix() -> np.ndarray:
+    return unit(class_texts() - class_texts().mean(0))
+
+
+def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
+    share = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
+    return share / share.sum(-1, keepdims=True)
+
+
+def texts(names: list[str]) -> np.ndarray:
+    own = unit(anchors.minilm().encode(names).numpy() - class_texts().mean(0))
+    return unit(own / 2 + unit(softmax(own @ class_matrix().T, anchors.SMOOTHING_TEMPERATURE) @ class_matrix()) / 2)
+
+
+@cache
+def logits_of() -> Session:
+    """The classifier of the pooled features and of every location."""
+    state, g = image.checkpoint(), Graph("classes", int8=False)
+    features = image.Trunk(g, state).features(g.input("image", [1, 3, "height", "width"]))
+    for name, x in (("whole", g.op("GlobalAveragePool", features)), ("cells", features)):
+        g.output(g.conv(x, state["_fc.weight"][:, :, None, None], state["_fc.bias"]), name, [1, 1000, f"{name}_rows", f"{name}_cols"])
+    return Session(g.model().SerializeToString())
+
+
+def pictures(given: list[Image.Image]) -> np.ndarray:
+    logits = [logits_of()(image=image.tensor(image.center_crop(p, image.EMBED_SIZE)))["whole"].ravel() for p in given]
+    return unit(softmax(np.stack(logits), TEMPERATURE) @ class_matrix())
+
+
+def patches(picture: Image.Image) -> np.ndarray:
+    """[dim, rows, cols], un-normalised."""
+    logits = logits_of()(image=image.tensor(image.stretch(picture, MAP_SIZE)))["cells"][0]
+    return np.moveaxis(softmax(np.moveaxis(logits, 0, -1), TEMPERATURE) @ class_matrix(), -1, 0)
+
+
+def named(full: Encoders, cuts: list[stamps.Stamp], names: list[str], margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the cut-outs' names, by the experiment's head and by this pack's."""
+    truth = np.array([names.index(s.name) for s in cuts])
+    given = [s.over(margin=margin) for s in cuts]
+    return ranks(pictures(given) @ texts(names).T, truth), ranks(full.images(given) @ full.texts(names).T, truth)
+
+
+def found(e: Encoders, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By text, in scenes of three: whether the greatest cell lies in the thing's box, and whether its own box is the likest of the three."""
+    names = evaluate_scenes.named(folder)
+    prompts = dict(zip(names, zip(texts(names), e.texts(names), strict=True), strict=True))
+    pointed, chosen = [], []
+    for scene in evaluate_scenes.truths(folder):
+        picture = Image.open(folder / scene["file"]).convert("RGB")
+        maps = patches(picture), e.patches(picture)
+        alike = [unit(m.reshape(len(m), -1).T).T.reshape(m.shape) for m in maps]
+        alike[1] = e.publish("image", maps[1].reshape(len(maps[1]), -1).T).T.reshape(maps[1].shape)
+        boxes = [thing["box"] for thing in scene["objects"]]
+        for k, thing in enumerate(scene["objects"]):
+            hits, choices = [], []
+            for prompt, cells, vectors in zip(prompts[thing["name"]], maps, alike, strict=True):
+                shares = [plain.inside(cells.shape[1:], box) for box in boxes]
+                hits.append(bool(shares[k].ravel()[np.tensordot(prompt, cells, (0, 0)).argmax()]))
+                likeness = np.tensordot(prompt, vectors, (0, 0))
+                choices.append(int(np.argmax([likeness[share].mean() if share.any() else -1.0 for share in shares])) == k)
+            pointed.append(hits), chosen.append(choices)
+    return {"greatest cell": tuple(np.array(pointed).T), "the likest box of three": tuple(np.array(chosen).T)}
+
+
+def row(what: str, remade: np.ndarray, own: np.ndarray) -> str:
+    """p: how often chance alone makes so many more of the cases on which the two differ go one way (sign test, two-sided)."""
+    better, worse = int((own & ~remade).sum()), int((remade & ~own).sum())
+    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    return f"| {what} | {len(own)} | {100 * remade.mean():.0f} % | {100 * own.mean():.0f} % | {better}, {worse} | {p:.2f} |"
+
+
+def lines(e: Encoders, full: Encoders, work: Path) -> list[str]:
+    nouns, test, every = plain.nouns(), stamps.test(), sorted({s.name for s in stamps.load()})
+    rows = []
+    for label, cuts, names, margin in (
+        ("the cut-outs of the first table above, 189 names", nouns, sorted({s.name for s in nouns}), 0.0),
+        (f"cut-outs of the test half, {len(every)} names", test, every, 0.06),
+    ):
+        both = named(full, cuts, names, margin)
+        rows += [row(f"{label}, top-{k}", *(r < k for r in both)) for k in (1, 5)]
+    for label, folder in (("all cut-outs", "nouns"), ("the test half", "nouns_tested")):
+        rows += [row(f"scenes of three of {label}, by text: {what}", *pair) for what, pair in found(e, work / folder).items()]
+    encoder, test_sounds, trained = audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0]
+    results = [audio.evaluate(made, test_sounds, trained) for made in (encoder.cnn, encoder)]
+    for among, key in ((f"the {results[0]['shared']} classes tested", "ranks_among_tested"), (f"all {results[0]['all']} classes", "ranks")):
+        rows += [row(f"sounds of another source, among {among}, top-{k}", *(r[key] < k for r in results)) for k in (1, 5)]
+    others = results[0]["shared"] - 1
+    for k in (1, 5):
+        remade, own = (hypergeom.cdf(k - 1, others, r["ranks_among_tested"], plain.SOUND_CLASSES - 1).mean() for r in results)
+        rows.append(f"| the same, among {plain.SOUND_CLASSES} classes, the mean over all choices, top-{k} | {results[0]['clips']} | {100 * remade:.0f} % | {100 * own:.0f} % | | |")
+    return rows
