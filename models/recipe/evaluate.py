@@ -183,7 +183,7 @@ def main(wanted: list[str]):
     if not wanted or "plain" in wanted:
         for name, lines in beside.lines(e, full, WORK / "card_scenes").items():
             keep(name, lines)
-        keep("remade", remade.lines(e, full, WORK / "card_scenes"))
+        keep("remade", remade.lines(full, WORK / "card_scenes"))
     card.write(figures)
 
 
