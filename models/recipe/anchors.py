@@ -54,6 +54,11 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    share = np.exp(logits - logits.max(-1, keepdims=True))
+    return share / share.sum(-1, keepdims=True)
+
+
 @cache
 def class_texts() -> np.ndarray:
     """[1000, 384] unit, uncentred: the average of a class's name in templates, its lemmas and its definition."""
@@ -89,9 +94,7 @@ def class_matrix() -> np.ndarray:
 def smooth(uncentred: np.ndarray) -> np.ndarray:
     """Half the (centred) text itself, half its neighbourhood among the classes: pulls a free text to where images can be."""
     own = unit(uncentred - class_mean())
-    logits = own @ class_matrix().T / SMOOTHING_TEMPERATURE
-    share = np.exp(logits - logits.max(-1, keepdims=True))
-    share /= share.sum(-1, keepdims=True)
+    share = softmax(own @ class_matrix().T / SMOOTHING_TEMPERATURE)
     return (1 - SMOOTHED_SHARE) * own + SMOOTHED_SHARE * unit(share @ class_matrix())
 
 

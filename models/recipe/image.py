@@ -6,6 +6,7 @@ pooled features (`embedding`) and to every location of the last feature map (`pa
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -122,6 +123,21 @@ def build(int8: bool = True, fed: list[Inputs] | None = None, parameters: Head =
     g.output(g.reshape(pooled, [1, class_matrix().shape[1]]), "embedding", [1, class_matrix().shape[1]])
     g.output(head(g, features, state, parameters.cell_temperature), "patches", [1, class_matrix().shape[1], "rows", "cols"])
     return g
+
+
+@cache
+def classifier() -> Session:
+    """The trunk in f32 with the classifier that it was trained with: logits of the pooled features (`whole`) and of every location (`cells`)."""
+    state, g = checkpoint(), Graph("classes", int8=False)
+    features = Trunk(g, state).features(g.input("image", [1, 3, "height", "width"]))
+    for name, x in (("whole", g.op("GlobalAveragePool", features)), ("cells", features)):
+        g.output(g.conv(x, state["_fc.weight"][:, :, None, None], state["_fc.bias"]), name, [1, 1000, f"{name}_rows", f"{name}_cols"])
+    return Session(g.model().SerializeToString())
+
+
+def whole_logits(pictures: list[Image.Image]) -> np.ndarray:
+    """[n, 1000] of the classifier."""
+    return np.stack([classifier()(image=tensor(center_crop(p, EMBED_SIZE)))["whole"].ravel() for p in pictures])
 
 
 def center_crop(picture: Image.Image, size: list[int]) -> Image.Image:

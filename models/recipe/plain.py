@@ -19,8 +19,6 @@ import sounds
 import stamps
 from anchors import unit
 from encoders import Encoders
-from graph import Graph
-from ort import Session
 from paths import REFERENCE
 from tallies import ranks, share
 
@@ -57,15 +55,6 @@ def tested() -> list[stamps.Stamp]:
     return [stamp for stamp in nouns() if not stamp.calibration or stamp.in_package in shown]
 
 
-def class_shares() -> Session:
-    """The trunk in f32 with the softmax that it was trained with."""
-    state, g = image.checkpoint(), Graph("classes", int8=False)
-    features = image.Trunk(g, state).features(g.input("image", [1, 3, "height", "width"]))
-    logits = g.conv(g.op("GlobalAveragePool", features), state["_fc.weight"][:, :, None, None], state["_fc.bias"])
-    g.output(g.op("Softmax", logits, axis=1), "shares", [1, len(state["_fc.bias"]), 1, 1])
-    return Session(g.model().SerializeToString())
-
-
 def named(full: Encoders) -> tuple[list[str], np.ndarray]:
     """By the pack in f32: the published vectors, and beside them what there would be without the head, plain names and nothing centred.
 
@@ -74,8 +63,8 @@ def named(full: Encoders) -> tuple[list[str], np.ndarray]:
     names = sorted({s.name for s in cuts})
     truth = np.array([names.index(s.name) for s in cuts])
     written = lambda texts: anchors.minilm().encode(texts).numpy()
-    pictures, session = [s.over(margin=0.0) for s in cuts], class_shares()
-    shares = np.stack([session(image=image.tensor(image.center_crop(p, image.EMBED_SIZE)))["shares"].ravel() for p in pictures])
+    pictures = [s.over(margin=0.0) for s in cuts]
+    shares = anchors.softmax(image.whole_logits(pictures))
     scores = {
         "the published vectors": full.images(pictures) @ full.texts(names).T,
         "plain names, uncentred": unit(shares @ written(anchors.class_names())) @ written(names).T,

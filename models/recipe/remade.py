@@ -19,10 +19,8 @@ import image
 import plain
 import sounds
 import stamps
-from anchors import unit
+from anchors import softmax, unit
 from encoders import Encoders
-from graph import Graph
-from ort import Session
 from tallies import ranks
 
 TEMPERATURE = 1.5
@@ -46,35 +44,19 @@ def class_matrix() -> np.ndarray:
     return unit(class_texts() - class_texts().mean(0))
 
 
-def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    share = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
-    return share / share.sum(-1, keepdims=True)
-
-
 def texts(names: list[str]) -> np.ndarray:
     own = unit(anchors.minilm().encode(names).numpy() - class_texts().mean(0))
-    return unit(own / 2 + unit(softmax(own @ class_matrix().T, anchors.SMOOTHING_TEMPERATURE) @ class_matrix()) / 2)
-
-
-@cache
-def logits_of() -> Session:
-    """The classifier of the pooled features and of every location."""
-    state, g = image.checkpoint(), Graph("classes", int8=False)
-    features = image.Trunk(g, state).features(g.input("image", [1, 3, "height", "width"]))
-    for name, x in (("whole", g.op("GlobalAveragePool", features)), ("cells", features)):
-        g.output(g.conv(x, state["_fc.weight"][:, :, None, None], state["_fc.bias"]), name, [1, 1000, f"{name}_rows", f"{name}_cols"])
-    return Session(g.model().SerializeToString())
+    return unit(own / 2 + unit(softmax(own @ class_matrix().T / anchors.SMOOTHING_TEMPERATURE) @ class_matrix()) / 2)
 
 
 def pictures(given: list[Image.Image]) -> np.ndarray:
-    logits = [logits_of()(image=image.tensor(image.center_crop(p, image.EMBED_SIZE)))["whole"].ravel() for p in given]
-    return unit(softmax(np.stack(logits), TEMPERATURE) @ class_matrix())
+    return unit(softmax(image.whole_logits(given) / TEMPERATURE) @ class_matrix())
 
 
 def patches(picture: Image.Image, size: list[int]) -> np.ndarray:
     """[dim, rows, cols], un-normalised."""
-    logits = logits_of()(image=image.tensor(image.stretch(picture, size)))["cells"][0]
-    return np.moveaxis(softmax(np.moveaxis(logits, 0, -1), TEMPERATURE) @ class_matrix(), -1, 0)
+    logits = image.classifier()(image=image.tensor(image.stretch(picture, size)))["cells"][0]
+    return np.moveaxis(softmax(np.moveaxis(logits, 0, -1) / TEMPERATURE) @ class_matrix(), -1, 0)
 
 
 def named(full: Encoders, cuts: list[stamps.Stamp], names: list[str], margin: float) -> tuple[np.ndarray, np.ndarray]:
