@@ -14,6 +14,7 @@ from scipy.stats import binomtest, hypergeom
 
 import anchors
 import audio
+import detector
 import evaluate_scenes
 import image
 import plain
@@ -21,6 +22,7 @@ import sounds
 import stamps
 from anchors import softmax, unit
 from encoders import Encoders
+from paths import REFERENCE
 from tallies import ranks
 
 TEMPERATURE = 1.5
@@ -78,10 +80,11 @@ def asked(cells: np.ndarray, vectors: np.ndarray, prompt: np.ndarray, boxes: lis
 def found(full: Encoders, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By text, in scenes of three, both in f32: whether the greatest cell lies in the thing's box, and whether its own box is the likest of the three.
 
-    Of the experiment, whatever does best: its map's size or this pack's, a box's mean or its greatest cell."""
-    names = evaluate_scenes.named(folder)
+    Of the experiment, whatever does best: its map's size or this pack's, a box's mean or its greatest cell. Of this pack also the greatest cell of the map
+    that perceptd looks at, which is the raw one less what other prompts find there; the experiment had no such bank."""
+    names, scored = evaluate_scenes.named(folder), detector.Detector(REFERENCE)
     remade, own = (dict(zip(names, vectors, strict=True)) for vectors in (texts(names), full.texts(names)))
-    right = []
+    right, right_as_scored = [], []
     for scene in evaluate_scenes.truths(folder):
         picture = Image.open(folder / scene["file"]).convert("RGB")
         boxes = [thing["box"] for thing in scene["objects"]]
@@ -90,10 +93,14 @@ def found(full: Encoders, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarra
         maps.append((cells, full.publish("image", cells.reshape(len(cells), -1).T).T.reshape(cells.shape), own))
         for k, thing in enumerate(scene["objects"]):
             right.append([asked(cells, vectors, prompts[thing["name"]], boxes) == k for cells, vectors, prompts in maps])
+            plane = scored.likeness(scored.centred(cells), own[thing["name"]], "text")
+            right_as_scored.append(plain.inside(plane.shape, boxes[k]).ravel()[plane.argmax()])
     right = np.array(right)  # [asked, two of the experiment and this pack, pointed and two ways to choose]
     best = lambda ways: max(ways, key=np.mean)
+    pointed = best([right[:, m, 0] for m in (0, 1)])
     return {
-        "greatest cell": (best([right[:, m, 0] for m in (0, 1)]), right[:, 2, 0]),
+        "greatest cell": (pointed, right[:, 2, 0]),
+        "greatest cell, this pack's as perceptd scores it": (pointed, np.array(right_as_scored)),
         "the likest box of three": (best([right[:, m, way] for m in (0, 1) for way in (1, 2)]), right[:, 2, 1]),
     }
 

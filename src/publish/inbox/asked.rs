@@ -86,6 +86,18 @@ pub enum CommandBody {
     },
 }
 
+impl CommandBody {
+    /// Of the topic below `cmd/`.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Snapshot { .. } => "snapshot",
+            Self::RestartSensor(_) => "restart-sensor",
+            Self::Resend { .. } => "resend",
+            Self::Record { .. } => "record",
+        }
+    }
+}
+
 /// A command that may be done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {

@@ -81,6 +81,7 @@ impl Inbox {
                 let name = name.to_owned();
                 self.command(&name, &arrived, unix_nanos).map(Asked::Command).map(Some)
             }
+            ["cmd", name] => Err(self.no_such_command(name, &arrived)),
             _ => {
                 let what = format!("perceptd listens to no topic `{}`", short(&arrived.topic));
                 Err(Refused::new(About::Nothing, RefusalReason::UnknownTopic, what))
@@ -117,14 +118,14 @@ impl Inbox {
         if arrived.retained {
             return refuse(RefusalReason::Retained, "commands must not be retained: publish it anew without the flag");
         }
-        if asked.name != name {
-            let what = format!("the body is of cmd/{}, but the topic is cmd/{name}", asked.name);
-            return Err(self.poison(arrived, about, &digest, what));
-        }
         if !(1..=64).contains(&asked.id.len()) {
             return Err(self.poison(arrived, about, &digest, "`id` must have 1 to 64 characters".to_owned()));
         }
         let body = asked.body.clone().map_err(|what| self.poison(arrived, about.clone(), &digest, what))?;
+        if body.name() != name {
+            let what = format!("the body is of cmd/{}, but the topic is cmd/{name}", body.name());
+            return Err(self.poison(arrived, about, &digest, what));
+        }
         let valid_until_unix_nanos = check_expiry(arrived.expiry, asked.expires_at_unix_nanos, unix_nanos)
             .map_err(|(reason, what)| Refused::new(about.clone(), reason, what))?;
         let reply_to =
@@ -138,6 +139,16 @@ impl Inbox {
             return refuse(RefusalReason::Replayed, "a command with this id came before: give each its own");
         }
         Ok(Command { body, reply_to, valid_until_unix_nanos })
+    }
+
+    /// One of another version of perceptd, perhaps: who asks is told, where the rest of the command can be read.
+    fn no_such_command(&self, name: &str, arrived: &Arrived) -> Refused {
+        let asked =
+            (arrived.payload.len() <= MAX_COMMAND_BYTES).then(|| wire::command(&arrived.payload).ok()).flatten();
+        let reply_to = asked.and_then(|asked| self.reply_to(arrived, &asked).ok());
+        let about = reply_to.map_or(About::Nothing, |to| About::Command(Some(to)));
+        let what = format!("there is no command `{}`: this perceptd knows {}", short(name), COMMANDS.join(", "));
+        Refused::new(about, RefusalReason::UnknownTopic, what)
     }
 
     /// Where the answer may go: below `reply/` of this robot, so that no command makes it speak in another's name or on its own topics.
@@ -212,7 +223,6 @@ pub(super) const COMMANDS: [&str; 4] = ["snapshot", "record", "restart-sensor", 
 /// A command as its payload says it.
 pub(super) struct AskedCommand {
     pub(super) id: String,
-    pub(super) name: &'static str,
     /// `Err` says what is wrong with the body.
     pub(super) body: Result<CommandBody, String>,
     /// 0: not said.

@@ -181,6 +181,27 @@ fn what_is_too_large_or_elsewhere_is_refused() {
 }
 
 #[test]
+fn who_asks_for_a_command_of_another_version_is_told() {
+    let mut inbox = inbox();
+    let reply_to = |refused: &Refused| match &refused.about {
+        About::Command(Some(to)) => (to.topic.clone(), to.correlation_data.clone(), to.id.clone()),
+        about => panic!("{about:?}"),
+    };
+    let expected = (format!("{ROOT}reply/me"), vec![7], "a".to_owned());
+    let other = Arrived { topic: format!("{ROOT}cmd/reboot"), ..command("a") };
+    let refused = inbox.push(other.clone(), NOW).unwrap_err();
+    assert_eq!((refused.reason, reply_to(&refused)), (RefusalReason::UnknownTopic, expected.clone()));
+    assert!(refused.what.contains("`reboot`") && refused.what.contains("snapshot, record"), "{}", refused.what);
+    let nowhere = Arrived { response_topic: None, ..other };
+    assert_eq!(inbox.push(nowhere, NOW).unwrap_err().about, About::Nothing, "and acts on no topic but the robot's own");
+    // A command of a known name with a body of tomorrow, which is none today.
+    let bodiless = Arrived { payload: commands::command("a", None, 0), ..command("a") };
+    let refused = inbox.push(bodiless, NOW).unwrap_err();
+    assert_eq!((refused.reason, reply_to(&refused)), (RefusalReason::Malformed, expected));
+    assert!(inbox.push(command("a"), NOW).is_ok(), "no id is spent on what is not done");
+}
+
+#[test]
 fn a_flood_of_noise_is_refused_and_remembered_within_bounds() {
     let mut inbox = inbox();
     let mut random = fastrand::Rng::with_seed(4);

@@ -76,25 +76,25 @@ fn senses(values: &[i32]) -> Result<Vec<Modality>, String> {
 pub(in crate::publish) fn command(payload: &[u8]) -> Result<AskedCommand, String> {
     use proto::command::Body;
     let message = proto::Command::decode(payload).map_err(|error| not_a("Command", &error))?;
-    let (name, body) = match message.body.ok_or("the command has no body")? {
-        Body::Snapshot(body) => ("snapshot", Ok(CommandBody::Snapshot { without_thumbnails: body.without_thumbnails })),
-        Body::RestartSensor(body) => {
+    let body = match message.body {
+        None => Err("the command has no body, or one that this perceptd does not know".to_owned()),
+        Some(Body::Snapshot(body)) => Ok(CommandBody::Snapshot { without_thumbnails: body.without_thumbnails }),
+        Some(Body::RestartSensor(body)) => {
             let sensor = SensorId::new(&body.sensor).map_err(|error| format!("`sensor`: {error}"));
-            ("restart-sensor", sensor.map(CommandBody::RestartSensor))
+            sensor.map(CommandBody::RestartSensor)
         }
-        Body::Resend(body) if body.prompt.is_empty() || is_name(&body.prompt) => {
+        Some(Body::Resend(body)) if body.prompt.is_empty() || is_name(&body.prompt) => {
             let prompt = (!body.prompt.is_empty()).then(|| body.prompt.as_str().into());
-            ("resend", Ok(CommandBody::Resend { from_seq: body.from_seq, prompt }))
+            Ok(CommandBody::Resend { from_seq: body.from_seq, prompt })
         }
-        Body::Resend(_) => ("resend", Err("`prompt` cannot be a prompt's name".to_owned())),
-        Body::Record(body) if (1.0..=600.0).contains(&body.duration_secs) => {
-            ("record", Ok(CommandBody::Record { duration_secs: body.duration_secs }))
+        Some(Body::Resend(_)) => Err("`prompt` cannot be a prompt's name".to_owned()),
+        Some(Body::Record(body)) if (1.0..=600.0).contains(&body.duration_secs) => {
+            Ok(CommandBody::Record { duration_secs: body.duration_secs })
         }
-        Body::Record(body) => ("record", Err(format!("`duration_secs` is {}: say 1 to 600", body.duration_secs))),
+        Some(Body::Record(body)) => Err(format!("`duration_secs` is {}: say 1 to 600", body.duration_secs)),
     };
     Ok(AskedCommand {
         id: message.id,
-        name,
         body,
         expires_at_unix_nanos: message.expires_at_unix_nanos,
         reply_topic: message.response_topic,
