@@ -121,7 +121,7 @@ def lines(full: Encoders, work: Path) -> list[str]:
     ):
         both = named(full, cuts, names, margin)
         rows += [row(f"{label}, top-{k}", *(r < k for r in both)) for k in (1, 5)]
-    for label, folder in (("these cut-outs", "nouns"), ("them without the calibration half", "nouns_tested")):
+    for label, folder in (("these cut-outs", "nouns"), ("them without the calibration half", "nouns_tested"), ("the test half's cut-outs, by full names", "three")):
         rows += [row(f"scenes of three of {label}, by text: {what}", *pair) for what, pair in found(full, work / folder).items()]
     encoder, test_sounds, trained = audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0]
     results = [audio.evaluate(made, test_sounds, trained) for made in (encoder.cnn, encoder)]
