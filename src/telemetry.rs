@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::modality::SensorId;
 use crate::time::MonoTime;
@@ -100,6 +101,42 @@ impl SensorState {
     }
 }
 
+/// The time for which [`LogLimit`] counts.
+pub const LOG_PERIOD: Duration = Duration::from_secs(600);
+
+/// Lets few lines of one kind into the log: a device may fail for ever.
+#[derive(Debug)]
+pub struct LogLimit {
+    most: u32,
+    /// None before the first.
+    began: Option<MonoTime>,
+    logged: u32,
+}
+
+impl LogLimit {
+    /// At most so many lines in a [`LOG_PERIOD`].
+    #[must_use]
+    pub const fn new(most: u32) -> Self {
+        Self { most, began: None, logged: 0 }
+    }
+
+    /// Whether a line may be written now; then it counts.
+    pub fn allows(&mut self, at: MonoTime) -> bool {
+        if self.began.is_none_or(|began| at >= began + LOG_PERIOD) {
+            (self.began, self.logged) = (Some(at), 0);
+        }
+        let is_allowed = self.logged < self.most;
+        self.logged += u32::from(is_allowed);
+        is_allowed
+    }
+
+    /// Whether no further line may be written for now.
+    #[must_use]
+    pub const fn is_used_up(&self) -> bool {
+        self.logged >= self.most
+    }
+}
+
 /// One sensor's counters.
 #[derive(Debug)]
 pub struct SensorCounters {
@@ -111,6 +148,7 @@ pub struct SensorCounters {
     last_sample_nanos: AtomicI64,
     drops: [AtomicU64; DropReason::ALL.len()],
     state: Mutex<SensorState>,
+    unusable: Mutex<BTreeMap<DropReason, LogLimit>>,
 }
 
 /// A reading of [`SensorCounters`].
@@ -145,6 +183,7 @@ impl Default for SensorCounters {
             last_sample_nanos: AtomicI64::new(i64::MIN),
             drops: std::array::from_fn(|_| AtomicU64::new(0)),
             state: Mutex::new(SensorState::Starting),
+            unusable: Mutex::default(),
         }
     }
 }
@@ -181,6 +220,19 @@ impl SensorCounters {
     pub fn count_drops(&self, reason: DropReason, count: u64) {
         if let Some(counter) = self.drops.get(reason.index()) {
             counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// So much of what `sensor` gave was dropped because it is of no use. The log is told of each reason once in a [`LOG_PERIOD`].
+    pub fn drop_unusable(&self, sensor: &SensorId, reason: DropReason, count: u64, at: MonoTime) {
+        if count == 0 {
+            return;
+        }
+        self.count_drops(reason, count);
+        let mut told = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.entry(reason).or_insert_with(|| LogLimit::new(1)).allows(at) {
+            let reason = reason.name();
+            tracing::warn!(%sensor, reason, "some of what the sensor gives is of no use and dropped; more of the same is only counted, in `health`");
         }
     }
 
@@ -247,6 +299,14 @@ mod tests {
         let reading = telemetry.sensor(&mic).read();
         assert_eq!(reading.drops, BTreeMap::from([(DropReason::Late, 2)]));
         assert_eq!(reading.last_sample_at, None);
+    }
+
+    #[test]
+    fn what_fails_for_ever_does_not_fill_the_log() {
+        let (mut log, minutes) = (LogLimit::new(10), |n: u64| MonoTime::default() + Duration::from_secs(60 * n));
+        let logged = (0..1000).filter(|_| log.allows(minutes(3))).count();
+        assert_eq!((logged, log.is_used_up()), (10, true));
+        assert!(!log.allows(minutes(12)) && log.allows(minutes(13)));
     }
 
     #[test]

@@ -185,24 +185,33 @@ async fn pictures_and_windows_that_are_of_no_use_are_told_once_and_a_closed_term
     std::fs::create_dir(folder.path().join("pictures")).unwrap();
     let pixel = Picture { width: 1, height: 1, rgb: vec![9; 3] };
     std::fs::write(folder.path().join("pictures/a.png"), pixel.to_png().unwrap()).unwrap();
-    let jpeg = folder.path().join("pixel.jpg");
-    std::fs::write(&jpeg, pixel.to_jpeg(90).unwrap()).unwrap();
+    std::fs::write(folder.path().join("pixel.jpg"), pixel.to_jpeg(90).unwrap()).unwrap();
+    // Between the bad pictures come good ones.
+    let good = Picture { width: 64, height: 64, rgb: vec![90; 64 * 64 * 3] };
+    std::fs::write(folder.path().join("good.jpg"), good.to_jpeg(90).unwrap()).unwrap();
+    std::fs::write(folder.path().join("nan"), f32::NAN.to_le_bytes().repeat(800)).unwrap();
     let text = format!(
         "[robot]\nname = 'pixel'\n[pack]\npath = 'ROOT/models/tiny'\n[mqtt]\nport = {}\n\
          [sensors.dot]\ndriver = 'folder'\npath = 'pictures'\nloop = true\n\
          [sensors.stream]\ndriver = 'command'\noutput = 'mjpeg'\n\
-         command = ['sh', '-c', 'while cat {}; do sleep 0.1; done']\n",
+         command = ['sh', '-c', 'while cat {at}/pixel.jpg; do sleep 0.07; cat {at}/good.jpg; sleep 0.07; done']\n\
+         [sensors.ear]\ndriver = 'command'\noutput = 'f32le'\nsample_rate_hz = 16000\nchannels = 1\n\
+         command = ['sh', '-c', 'while cat {at}/nan; do sleep 0.05; done']\n",
         broker.address().port,
-        jpeg.display()
+        at = folder.path().display()
     );
     let mut subscriber = listener(&broker, "pixel");
     let daemon = Daemon::start(&config(folder.path(), &text));
     let has_lost = |sensors: &[HeardSensor], name| of(sensors, name).drops.values().sum::<u64>() > 5;
-    health(&mut subscriber, |sensors| has_lost(sensors, "dot") && has_lost(sensors, "stream")).await;
+    health(&mut subscriber, |sensors| ["dot", "stream", "ear"].iter().all(|name| has_lost(sensors, name))).await;
     let output = daemon.stop_by(Signal::HUP);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    assert_eq!(log.matches("cannot be embedded").count(), 1, "{log}");
+    assert_eq!(
+        (log.matches("cannot be embedded").count(), log.matches("of no use and dropped").count()),
+        (1, 1),
+        "{log}"
+    );
     assert_eq!((log.matches("cannot be used").count(), log.matches("pictures/a.png").count()), (1, 1), "{log}");
 }
 

@@ -29,7 +29,7 @@ something compatible for everything in it. Paths are inside the Debian 12 packag
 | what | package | path | licence and makers | SHA-256 |
 |---|---|---|---|---|
 {table}
-| imu | PyPI aeon 1.6.0 | `aeon/datasets/data/BasicMotions/BasicMotions_TEST.ts` | package BSD-3-Clause (`LICENSES/aeon-BSD-3-Clause.txt`); data set of the UEA archive, made by four students with a smart watch; it states no licence of its own | |
+| imu | PyPI aeon 1.6.0 | `aeon/datasets/data/BasicMotions/BasicMotions_TEST.ts` | package BSD-3-Clause (`LICENSES/aeon-BSD-3-Clause.txt`); data set of the UEA archive, made by four students with a smart watch; it states no licence of its own | `79213102bc6fca1a398ad98ce1185dff0208fa3d1465e687f48288946b0ff8dc` |
 
 **Composed.** Each camera frame is one photographed landscape with photographed cut-outs on it, a drawn shadow, a pan, a shake and
 noise that is new in every frame. It is not footage of these animals in that valley.

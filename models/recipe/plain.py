@@ -157,10 +157,10 @@ def heard() -> tuple[list[str], list[tuple[float, int]]]:
     """The sounds of another source among fifteen classes: the mean over all ways to choose the other fourteen.
 
     Also the shares of how many clips that are right: first and among five, of fifteen classes and of all."""
-    result = audio.evaluate(audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
+    result = audio.ranked(audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
     better, others = result["ranks_among_tested"], result["shared"] - 1
     first, five = (hypergeom.cdf(k, others, better, SOUND_CLASSES - 1).mean() for k in (0, 4))
     chance = f"{100 / SOUND_CLASSES:.1f} / {500 / SOUND_CLASSES:.0f} %"
     row = f"| {SOUND_CLASSES} of the {result['shared']} classes | {result['clips']} | {100 * first:.0f} % | {100 * five:.0f} % | {chance} |"
     clips = result["clips"]
-    return [row], [(first, clips), (five, clips), (result["all_top1"] / clips, clips), (result["all_top5"] / clips, clips)]
+    return [row], [(first, clips), (five, clips), *((float((result["ranks"] < k).mean()), clips) for k in (1, 5))]

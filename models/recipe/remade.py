@@ -27,6 +27,7 @@ from tallies import ranks
 
 TEMPERATURE = 1.5
 MAP_SIZE = [448, 448]
+ONE_PACKAGE = "tuxpaint-stamps-default"
 
 
 @cache
@@ -112,6 +113,30 @@ def row(what: str, remade: np.ndarray, own: np.ndarray) -> str:
     return f"| {what} | {len(own)} | {100 * remade.mean():.0f} % | {100 * own.mean():.0f} % | {better}, {worse} | {p:.2f} |"
 
 
+def heard(what: str, encoder: audio.Joined, test: list, trained: dict[str, list]) -> list[str]:
+    """Rows of the CNN by itself and of this pack's whole encoder."""
+    results = [audio.ranked(made, test, trained) for made in (encoder.cnn, encoder)]
+    clips, shared, every = (results[0][key] for key in ("clips", "shared", "all"))
+    rows = []
+    for among, key in ((f"the {shared} classes tested", "ranks_among_tested"), (f"all {every} classes", "ranks")):
+        rows += [row(f"{what}, among {among}, top-{k}", *(r[key] < k for r in results)) for k in (1, 5)]
+    for k in (1, 5):
+        remade, own = (hypergeom.cdf(k - 1, shared - 1, r["ranks_among_tested"], plain.SOUND_CLASSES - 1).mean() for r in results)
+        rows.append(f"| the same, among {plain.SOUND_CLASSES} classes, the mean over all choices, top-{k} | {clips} | {100 * remade:.0f} % | {100 * own:.0f} % | | |")
+    return rows
+
+
+def heard_from_one_package() -> list[str]:
+    """Trained as the experiment's encoder was, on the classes and recordings of one package."""
+    trained, test = sounds.one_package_split(ONE_PACKAGE)
+    with sounds.only(trained):
+        encoder = audio.of_these_alone("one-package", trained)
+        first = [(name, group[0]) for name, group in test.items()]
+        every = [(name, recording) for name, group in test.items() for recording in group]
+        rows = heard("trained on Tux Paint's alone: one recording a class", encoder, first, trained)
+        return rows + heard("trained on Tux Paint's alone: all of them", encoder, every, trained)
+
+
 def lines(full: Encoders, work: Path) -> list[str]:
     nouns, test, every = plain.nouns(), stamps.test(), sorted({s.name for s in stamps.load()})
     rows = []
@@ -123,12 +148,5 @@ def lines(full: Encoders, work: Path) -> list[str]:
         rows += [row(f"{label}, top-{k}", *(r < k for r in both)) for k in (1, 5)]
     for label, folder in (("these cut-outs", "nouns"), ("them without the calibration half", "nouns_tested"), ("the test half's cut-outs, by full names", "three")):
         rows += [row(f"scenes of three of {label}, by text: {what}", *pair) for what, pair in found(full, work / folder).items()]
-    encoder, test_sounds, trained = audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0]
-    results = [audio.evaluate(made, test_sounds, trained) for made in (encoder.cnn, encoder)]
-    for among, key in ((f"the {results[0]['shared']} classes tested", "ranks_among_tested"), (f"all {results[0]['all']} classes", "ranks")):
-        rows += [row(f"sounds of another source, among {among}, top-{k}", *(r[key] < k for r in results)) for k in (1, 5)]
-    others = results[0]["shared"] - 1
-    for k in (1, 5):
-        remade, own = (hypergeom.cdf(k - 1, others, r["ranks_among_tested"], plain.SOUND_CLASSES - 1).mean() for r in results)
-        rows.append(f"| the same, among {plain.SOUND_CLASSES} classes, the mean over all choices, top-{k} | {results[0]['clips']} | {100 * remade:.0f} % | {100 * own:.0f} % | | |")
-    return rows
+    rows += heard("sounds of another source", audio.cross_source(), audio.cross_source_test(), sounds.cross_source_split()[0])
+    return rows + heard_from_one_package()

@@ -10,6 +10,8 @@ import hashlib
 import re
 import subprocess
 import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -313,6 +315,30 @@ def cross_source_split() -> tuple[dict[str, list[Recording]], dict[str, list[Rec
             test[name] = sources[left_out]
         train[name] = [r for package in order if package != left_out for r in sources[package]]
     return train, test
+
+
+def one_package_split(package: str) -> tuple[dict[str, list[Recording]], dict[str, list[Recording]]]:
+    """(train, test): what the package has, and what all others have of the same classes, those held out for the demo first."""
+    train, test = {}, {}
+    for name, sources in by_source().items():
+        if package in sources:
+            train[name] = sources[package]
+            held = [r for demo_name, _, r in demo() if demo_class(demo_name) == name]
+            test[name] = held + [r for other in sorted(sources) if other != package for r in sources[other]]
+    return train, {name: group for name, group in test.items() if group}
+
+
+@contextmanager
+def only(names: Iterable[str]) -> Iterator[None]:
+    """Within it, these are all classes that there are."""
+    global CLASSES
+    recordings()  # which are remembered: of all classes
+    every = CLASSES
+    CLASSES = {name: every[name] for name in names}
+    try:
+        yield
+    finally:
+        CLASSES = every
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ enum Command {
         /// What to look for: `audio:FILE`, `image:FILE` or `text:WORDS`. May be given several times.
         #[arg(long, required = true)]
         prompt: Vec<PartSource>,
-        /// Wanted probability that a picture without the object fires.
+        /// Wanted probability that a picture of background fires. Of pictures of other things more do: the pack's card has figures.
         #[arg(long, default_value_t = USUAL_P_FALSE, value_parser = parse_p_false)]
         p_false: f64,
         #[command(flatten)]

@@ -1,5 +1,5 @@
 //! From windows to what is published: embeddings, the joint vector, events. One value on one thread; it reads the clock only to
-//! time the encoders.
+//! time the encoders and to keep its log short.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,12 +12,15 @@ use crate::media::{CameraFrame, MediaError};
 use crate::modality::{Modality, SensorId};
 use crate::prompts::{Prompt, PromptId};
 use crate::space::{Bank, Joint, JointVector, Score};
-use crate::telemetry::{DropReason, Telemetry};
+use crate::telemetry::{DropReason, LOG_PERIOD, LogLimit, Telemetry};
 use crate::time::{MonoTime, Span, Timeline, now};
 use crate::windows::{Presence, Window, WindowData};
 
 use super::plan::Tuning;
 use super::threads::Turn;
+
+/// So many lines on windows of one sensor that cannot be embedded are logged in ten minutes.
+const MOST_FAILURES_LOGGED: u32 = 10;
 
 /// What goes to subscribers.
 #[derive(Clone, Debug)]
@@ -65,8 +68,16 @@ pub(super) struct Perception {
     pub(super) sensors: BTreeSet<SensorId>,
     /// What each sensor gave last, for whoever asks.
     pub(super) latest: BTreeMap<SensorId, Latest>,
-    /// Sensors whose windows cannot be embedded, and why, as the log was told.
-    pub(super) failing: BTreeMap<SensorId, String>,
+    /// Sensors of which a window could not be embedded, and what the log was told of them.
+    pub(super) failing: BTreeMap<SensorId, Failing>,
+}
+
+/// What the log was told of windows that cannot be embedded.
+#[derive(Debug)]
+pub(super) struct Failing {
+    why: String,
+    told_at: MonoTime,
+    log: LogLimit,
 }
 
 /// What a sensor gave last.
@@ -176,7 +187,6 @@ impl Perception {
         match looked {
             Ok((embedding, evidence)) => {
                 counters.count_embedding(u64::try_from(nanos).unwrap_or(0));
-                self.failing.remove(&window.sensor);
                 tracing::debug!(sensor = %window.sensor, window = window.index, micros = nanos / 1_000, "embedded");
                 self.joint.push(&window.sensor, window.span.end, &embedding);
                 let embedded = Embedded {
@@ -199,15 +209,19 @@ impl Perception {
         }
     }
 
-    /// Once for each trouble of a sensor until it is well again: a camera that shows the sky fails five times a second. `health` counts all.
+    /// Each trouble of a sensor once in ten minutes, and not more than a few: a camera that shows the sky fails five times a second, and
+    /// between two good pictures there may be a bad one for ever. `health` counts all.
     fn tell_failure(&mut self, window: &Window, error: &WindowError) {
-        let (sensor, told) = (&window.sensor, error.to_string());
-        if self.failing.get(sensor) == Some(&told) {
+        let (sensor, why, at) = (&window.sensor, error.to_string(), now());
+        let begin = || Failing { why: String::new(), told_at: at, log: LogLimit::new(MOST_FAILURES_LOGGED) };
+        let failing = self.failing.entry(sensor.clone()).or_insert_with(begin);
+        let is_known = failing.why == why && at < failing.told_at + LOG_PERIOD;
+        if is_known || !failing.log.allows(at) {
             tracing::debug!(%sensor, window = window.index, %error, "a window could not be embedded");
             return;
         }
         tracing::warn!(%sensor, window = window.index, %error, "a window cannot be embedded; more of the same are only counted");
-        self.failing.insert(sensor.clone(), told);
+        (failing.why, failing.told_at) = (why, at);
     }
 
     fn remember(&mut self, embedded: &Embedded, evidence: &[Evidence], data: WindowData) {

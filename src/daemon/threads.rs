@@ -189,6 +189,9 @@ impl WindowLoop {
                 counters.count_window();
                 return output.send(Turn::Window(window)).ok();
             }
+            Cut::Dropped(reason @ (DropReason::Undecodable | DropReason::NotFinite)) => {
+                counters.drop_unusable(sensor, reason, 1, now());
+            }
             Cut::Dropped(reason) => counters.count_drop(reason),
             Cut::Gap => counters.count_gap(),
         }

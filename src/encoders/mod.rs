@@ -195,12 +195,6 @@ impl Encoders {
         self.pack.dim()
     }
 
-    /// The pack's name and version.
-    #[must_use]
-    pub fn pack_version(&self) -> (&str, &str) {
-        (&self.pack.manifest.name, &self.pack.manifest.version)
-    }
-
     /// What the pack says about a modality; none when it has no encoder for it.
     #[must_use]
     pub fn facts(&self, modality: Modality) -> Option<&ModalityFacts> {

@@ -79,14 +79,6 @@ impl Plane {
         Ok(ReadPlane { plane, is_measured: false })
     }
 
-    /// Reads a 16-bit grey PNG: each value times `scale` plus `offset`.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is no 16-bit grey PNG.
-    pub fn open_png16(path: &Path, scale: f64, offset: f64) -> Result<Self, MediaError> {
-        Self::from_png16(&read(path, MOST_PICTURE_BYTES)?, scale, offset, None)
-    }
-
     /// Decodes a 16-bit grey PNG: each value times `scale` plus `offset`; `missing` stands for no reading and becomes NaN.
     ///
     /// # Errors
@@ -152,7 +144,7 @@ mod tests {
         let ReadPlane { plane, is_measured } = Plane::open_thermal(file.path()).unwrap();
         assert!(!is_measured && !Plane::open_depth(file.path()).unwrap().is_measured);
         assert!((plane.values[0] - 10.0).abs() < 1e-3 && (plane.values[1] - 200.0).abs() < 1e-3);
-        assert!(Plane::open_png16(file.path(), 1.0, 0.0).is_err());
+        assert!(Plane::from_png16(&std::fs::read(file.path()).unwrap(), 1.0, 0.0, None).is_err());
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::stall::Unread;
 use super::stream::Progress;
 use super::{
-    DriverSettings, MicrophoneSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, open, pause_until,
+    DriverSettings, MicrophoneSettings, Sample, SampleData, Sensor, SensorError, SensorSettings, StreamDriver, open,
+    pause_until,
 };
 use crate::backoff::Backoff;
 use crate::pipe;
-use crate::telemetry::{DropReason, SensorCounters, SensorState};
+use crate::telemetry::{DropReason, LogLimit, SensorCounters, SensorState};
 use crate::time::{MonoTime, NANOS_PER_SEC, now};
 
 /// Longest wait for a sample before the stop flag is looked at.
@@ -24,9 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A device that gave samples for this long was well: its waits start over. One that gives a sample and dies waits ever longer.
 const WELL_AFTER: Duration = Duration::from_secs(1);
 
-/// So many changes of a sensor's state are logged in such a time.
+/// So many changes of a sensor's state are logged in ten minutes.
 const MOST_LOGGED: u32 = 10;
-const LOG_PERIOD: Duration = Duration::from_secs(600);
 
 /// A stall is this many periods without data, but at least [`SHORTEST_STALL`].
 const STALL_PERIODS: f64 = 5.0;
@@ -47,8 +47,7 @@ pub fn run(settings: &SensorSettings, counters: Arc<SensorCounters>, output: pip
         is_silent: false,
         well_after: WELL_AFTER,
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed),
-        log: LogLimit::default(),
-        next_not_finite: None,
+        log: LogLimit::new(MOST_LOGGED),
     };
     let progress = Progress::default();
     life.run(|| open(settings, &progress));
@@ -82,8 +81,6 @@ struct Life<'a> {
     well_after: Duration,
     backoff: Backoff,
     log: LogLimit,
-    /// None until the first reading that was not finite; then when the next is logged.
-    next_not_finite: Option<MonoTime>,
 }
 
 /// Why an open device was left.
@@ -164,12 +161,12 @@ impl Life<'_> {
     /// Counts what never became a sample: what nobody could read, and what held values that are no finite numbers.
     fn count_dropped(&mut self, device: &mut dyn Sensor) -> (u64, u64) {
         let dropped @ (refused, not_finite) = (device.take_refused(), device.take_not_finite());
-        self.counters.count_drops(DropReason::Undecodable, refused);
-        self.counters.count_drops(DropReason::NotFinite, not_finite);
-        if not_finite > 0 && self.next_not_finite.is_none_or(|next| now() >= next) {
-            self.next_not_finite = Some(now() + LOG_PERIOD);
-            let sensor = &self.settings.id;
-            tracing::warn!(%sensor, "readings with values that are no finite numbers are dropped (counted in `health`)");
+        self.counters.drop_unusable(&self.settings.id, DropReason::NotFinite, not_finite, now());
+        if matches!(self.settings.driver, DriverSettings::Stream(StreamDriver::Folder(_))) {
+            // The log has the names of its pictures.
+            self.counters.count_drops(DropReason::Undecodable, refused);
+        } else {
+            self.counters.drop_unusable(&self.settings.id, DropReason::Undecodable, refused, now());
         }
         dropped
     }
@@ -206,7 +203,7 @@ impl Life<'_> {
             SensorState::Stalled(reason) => tracing::warn!(%sensor, %reason, "sensor stalled"),
             SensorState::Lost(reason) => tracing::warn!(%sensor, %reason, "sensor lost; trying again"),
         }
-        if self.log.logged == MOST_LOGGED {
+        if self.log.is_used_up() {
             tracing::warn!(%sensor, "this sensor comes and goes: for some minutes its state stands in `health` alone");
         }
     }
@@ -223,25 +220,6 @@ impl Life<'_> {
             }
         }
         sample
-    }
-}
-
-/// Lets few changes of state into the log: a device may come and go for ever.
-#[derive(Debug, Default)]
-struct LogLimit {
-    /// None before the first.
-    began: Option<MonoTime>,
-    logged: u32,
-}
-
-impl LogLimit {
-    fn allows(&mut self, at: MonoTime) -> bool {
-        if self.began.is_none_or(|began| at >= began + LOG_PERIOD) {
-            (self.began, self.logged) = (Some(at), 0);
-        }
-        let is_allowed = self.logged < MOST_LOGGED;
-        self.logged += u32::from(is_allowed);
-        is_allowed
     }
 }
 
@@ -322,8 +300,7 @@ mod tests {
             is_silent: false,
             well_after: WELL_AFTER,
             backoff,
-            log: LogLimit::default(),
-            next_not_finite: None,
+            log: LogLimit::new(MOST_LOGGED),
         };
         life.run(open);
         let mut got = 0;
@@ -371,8 +348,7 @@ mod tests {
             is_silent: false,
             well_after: WELL_AFTER,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, 1),
-            log: LogLimit::default(),
-            next_not_finite: None,
+            log: LogLimit::new(MOST_LOGGED),
         };
         let mut wait_after_samples = |well_after| {
             life.well_after = well_after;
@@ -382,14 +358,6 @@ mod tests {
         let waits: Vec<Duration> = (0..6).map(|_| wait_after_samples(WELL_AFTER)).collect();
         assert!(waits[0] >= Duration::from_millis(500) && waits[5] >= LONGEST_WAIT / 2, "{waits:?}");
         assert!(wait_after_samples(Duration::ZERO) <= FIRST_WAIT);
-    }
-
-    #[test]
-    fn a_device_that_comes_and_goes_for_ever_does_not_fill_the_log() {
-        let (mut log, minutes) = (LogLimit::default(), |n: u64| MonoTime::default() + Duration::from_secs(60 * n));
-        let logged = (0..1000).filter(|_| log.allows(minutes(3))).count();
-        assert_eq!(logged, 10);
-        assert!(!log.allows(minutes(12)) && log.allows(minutes(13)));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use super::norm::{Norm, Observed, fit, over_negatives};
 use super::tail::{Tail, mean_and_sd};
 use super::vector::dot;
 use super::{Probe, Score};
-use crate::encoders::PatchMap;
 use crate::modality::Modality;
 
 /// The false-alarm probability at which a calibrated score is one half.
@@ -87,13 +86,6 @@ impl Calibration {
         let observed: Vec<Observed> = self.sides.iter().map(observe).collect();
         let raw = observed.first().map_or(0.0, |own| own.value as f32);
         self.finished(&self.whole, raw, &observed)
-    }
-
-    /// Scores a picture by the maximum over its cells. Zero when calibrated for another modality than pictures.
-    #[must_use]
-    pub fn score_map(&self, bank: &Bank, map: &PatchMap) -> Score {
-        let nothing = Score { raw: 0.0, calibrated: 0.0, threshold: self.threshold, bank_revision: self.bank_revision };
-        self.similarity(&bank.look(map, &[self.made_of])).map_or(nothing, |similarity| similarity.frame())
     }
 
     /// How well every cell of a picture matches. None when calibrated for another modality than pictures.
@@ -218,7 +210,7 @@ fn calibrated(p_false: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoders::BankTensors;
+    use crate::encoders::{BankTensors, PatchMap};
     use crate::space::unit;
 
     const DIM: usize = 32;
@@ -265,7 +257,8 @@ mod tests {
                 for _ in 0..100 {
                     windows += 1;
                     fired += usize::from(calibration.score(&bank, &random_unit(&mut rng)).fires());
-                    fired_on_maps += usize::from(calibration.score_map(&bank, &random_map(&mut rng)).fires());
+                    let look = bank.look(&random_map(&mut rng), &[Modality::Text]);
+                    fired_on_maps += usize::from(calibration.similarity(&look).unwrap().frame().fires());
                 }
             }
             for rate in [fired, fired_on_maps].map(|n| n as f64 / windows as f64) {
@@ -321,11 +314,10 @@ mod tests {
         for cell in [5, 6, 9, 10] {
             map.cells[cell * DIM..(cell + 1) * DIM].copy_from_slice(&wanted);
         }
-        let score = calibration.score_map(&bank, &map);
-        assert!(score.fires(), "{score:?}");
         let look = bank.look(&map, &[Modality::Text]);
         let similarity = calibration.similarity(&look).unwrap();
-        assert_eq!(similarity.frame(), score);
+        let score = similarity.frame();
+        assert!(score.fires(), "{score:?}");
         let corner = similarity.at((0, 3));
         assert!(corner.worst_first(&score).is_lt());
     }

@@ -133,12 +133,6 @@ impl RemoteStore {
         Ok(Self { folder: Some(folder), _lock: lock })
     }
 
-    /// Whether what is kept outlives the process.
-    #[must_use]
-    pub const fn is_lasting(&self) -> bool {
-        self.folder.is_some()
-    }
-
     /// The ledger as it was saved last. One that cannot be read is put aside, with one log line, and the file's config holds.
     #[must_use]
     pub fn config(&self) -> ConfigLedger {
