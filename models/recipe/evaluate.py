@@ -49,28 +49,24 @@ def centred_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def zero_shot(e: Encoders, full: Encoders) -> tuple[list[str], dict]:
-    """Test cut-outs against all names; also what the other figures reuse."""
+    """Test cut-outs against all names; also what the other figures reuse, of it the vectors by int8 and by f32 weights."""
     cuts, names = stamps.test(), sorted({s.name for s in stamps.load()})
     truth = np.array([names.index(s.name) for s in cuts])
-    prompts = e.texts(names)
-    grounds = {"on white": 255, "on grey": 128}
-    rows, kept = [], {}
-    for label, ground in grounds.items():
-        pictures = [s.over(ground) for s in cuts]
-        vectors, exact = e.images(pictures), full.images(pictures)
-        r, r_full = ranks(vectors @ prompts.T, truth), ranks(exact @ full.texts(names).T, truth)
-        rows.append(f"| cut-outs {label}, {len(cuts)} of {len(names)} names | {share(r == 0)} | {share(r < 5)} | {100 / len(names):.1f} / {500 / len(names):.1f} % | {share(r_full == 0)}, {share(r_full < 5)} |")
-        kept[label] = (vectors, exact)
-    greyscale = [s.over(255).convert("L").convert("RGB") for s in cuts]
-    r = ranks(e.images(greyscale) @ prompts.T, truth)
-    rows.append(f"| the same without colour | {share(r == 0)} | {share(r < 5)} | {100 / len(names):.1f} / {500 / len(names):.1f} % | |")
-    heat = np.stack([e.grey_raw(bank.heat(i, [s]), "thermal") for i, s in enumerate(cuts)])
-    r = ranks(e.publish("thermal", heat) @ prompts.T, truth)
-    rows.append(f"| **synthetic** thermal silhouettes of them, 160×120 | {share(r == 0)} | {share(r < 5)} | {100 / len(names):.1f} / {500 / len(names):.1f} % | |")
-    depth = np.stack([e.grey_raw(bank.distance(i, [s]), "depth") for i, s in enumerate(cuts)])
-    r = ranks(e.publish("depth", depth) @ prompts.T, truth)
-    rows.append(f"| **synthetic** depth silhouettes of them, 160×120 | {share(r == 0)} | {share(r < 5)} | {100 / len(names):.1f} / {500 / len(names):.1f} % | |")
-    return rows, {"cuts": cuts, "names": names, "truth": truth, "prompts": prompts, "images": kept["on white"], "thermal": e.publish("thermal", heat), "depth": e.publish("depth", depth)}
+    grey = lambda x, modality, frame: x.publish(modality, np.stack([x.grey_raw(frame(i, [s]), modality) for i, s in enumerate(cuts)]))
+    views = {
+        f"cut-outs on white, {len(cuts)} of {len(names)} names": lambda x: x.images([s.over(255) for s in cuts]),
+        f"cut-outs on grey, {len(cuts)} of {len(names)} names": lambda x: x.images([s.over(128) for s in cuts]),
+        "the same without colour": lambda x: x.images([s.over(255).convert("L").convert("RGB") for s in cuts]),
+        "**synthetic** thermal silhouettes of them, 160×120": lambda x: grey(x, "thermal", bank.heat),
+        "**synthetic** depth silhouettes of them, 160×120": lambda x: grey(x, "depth", bank.distance),
+    }
+    rows, seen = [], []
+    for label, view in views.items():
+        seen.append((view(e), view(full)))
+        r, r_full = (ranks(vectors @ x.texts(names).T, truth) for x, vectors in zip((e, full), seen[-1], strict=True))
+        rows.append(f"| {label} | {share(r == 0)} | {share(r < 5)} | {100 / len(names):.1f} / {500 / len(names):.1f} % | {share(r_full == 0)}, {share(r_full < 5)} |")
+    images, _, _, thermal, depth = seen
+    return rows, {"cuts": cuts, "names": names, "truth": truth, "prompts": e.texts(names), "images": images, "thermal": thermal, "depth": depth}
 
 
 def in_box(cell: int, columns: int, rows: int, box) -> bool:
@@ -136,10 +132,10 @@ def across_senses(e: Encoders, shown: dict) -> list[str]:
         pair("sound × text (source not trained on, class names)", heard["vectors"], spoken, same_sound),
         pair("sound × sound (another recording of the class)", heard["vectors"], heard["vectors"], same_sound),
         pair("motion × text (official test split, activities)", moved["vectors"], activity_text, activities[:, None] == np.arange(len(activity_text))[None]),
-        pair("thermal × text (synthetic silhouettes)", shown["thermal"], prompts, own),
-        pair("thermal × image (synthetic silhouettes, the same cut-out)", shown["thermal"], pictures, np.eye(len(cuts), dtype=bool)),
-        pair("depth × text (synthetic silhouettes)", shown["depth"], prompts, own),
-        pair("depth × image (synthetic silhouettes, the same cut-out)", shown["depth"], pictures, np.eye(len(cuts), dtype=bool)),
+        pair("thermal × text (synthetic silhouettes)", shown["thermal"][0], prompts, own),
+        pair("thermal × image (synthetic silhouettes, the same cut-out)", shown["thermal"][0], pictures, np.eye(len(cuts), dtype=bool)),
+        pair("depth × text (synthetic silhouettes)", shown["depth"][0], prompts, own),
+        pair("depth × image (synthetic silhouettes, the same cut-out)", shown["depth"][0], pictures, np.eye(len(cuts), dtype=bool)),
     ]
     if seen_and_heard.any():
         rows.insert(4, pair("sound × image (cut-outs of the class)", heard["vectors"], pictures, seen_and_heard))
@@ -149,12 +145,14 @@ def across_senses(e: Encoders, shown: dict) -> list[str]:
 def quantization(e: Encoders, full: Encoders, shown: dict, cells: np.ndarray) -> list[str]:
     prompts = [*shown["names"], *(f"the sound of a {n}" for n in shown["names"][:40])]
     written = centred_cosine(full.text_raw(prompts), e.text_raw(prompts))
-    seen = (shown["images"][0] * shown["images"][1]).sum(1)
 
     def row(label, cosines, n):
         return f"| {label} | {cosines.mean():.4f} | {np.quantile(cosines, 0.01):.4f} | {cosines.min():.4f} | {n} |"
 
-    return [row("image", seen, len(seen)), row("map cells (less the frame's mean)", cells, len(cells)), row("text", written, len(written))]
+    of = lambda what: (shown[what][0] * shown[what][1]).sum(1)
+    kinds = {"image": of("images"), "map cells (less the frame's mean)": cells, "text": written}
+    kinds |= {"thermal (synthetic silhouettes)": of("thermal"), "depth (synthetic silhouettes)": of("depth")}
+    return [row(label, cosines, len(cosines)) for label, cosines in kinds.items()]
 
 
 def main(wanted: list[str]):

@@ -105,7 +105,10 @@ impl Settings {
         if let SourceSettings::Replay(replay) = &mut settings.source {
             replay.recording = recording.into();
         }
-        findings.into_result(settings).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
+        let (mut problems, _) = findings.into_parts();
+        // What the recording has of sensors serves.
+        problems.retain(|problem| problem.what != prompts::NOT_SERVED);
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError::Wrong { path: path.into(), problems }) }
     }
 
     /// Reads and checks a config for a recording of its sensors, which needs neither the robot's name nor a pack: what is said of one

@@ -133,7 +133,7 @@ fn senses(section: &mut Section<'_>, served: Option<&[Modality]>) -> Vec<Modalit
     senses
 }
 
-const NOT_SERVED: &str = "no sensor serves any of the senses in `in`: it would never be found";
+pub(super) const NOT_SERVED: &str = "no sensor serves any of the senses in `in`: it would never be found";
 
 fn is_served(senses: &[Modality], served: Option<&[Modality]>) -> bool {
     served.is_none_or(|served| senses.iter().any(|sense| served.contains(sense)))

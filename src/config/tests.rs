@@ -369,6 +369,9 @@ fn for_a_replay_the_command_line_says_what_is_replayed() {
         assert_eq!(settings.pack, pack);
     }
     assert!(matches!(open(LEAST).unwrap().source, SourceSettings::Sensors(_)));
+    let unserved = format!("{LEAST}[[prompts]]\nid = 'warm'\ntext = 'dog'\nin = ['thermal']\n");
+    assert!(Settings::from_text(&unserved, folder.path()).is_err());
+    assert_eq!(open(&unserved).unwrap().prompts.len(), 1, "the recording may have what serves it");
     for (text, words) in [
         (&format!("{topic}modality = 'smell'\n"), "`smell` is not known"),
         (&format!("{topic}[replay.topics.rear]\ntopic = '/camera'\n"), "/camera is named `front` and `rear`"),
