@@ -147,7 +147,7 @@ synthetic silhouettes. The joint weight is 0. The synthetic figures above say wh
 All pictures and texts stay above 0.99, and depth; the worst hundredth of map cells does not, nor of thermal silhouettes, which are like no picture that the weights were rounded by. Such cells are torn between classes, where the softmax turns a
 small change of logits into a large one of direction: on 24 scenes of the test half, 4 % of the cells whose vector is 0.15 to 0.7 long fall below 0.99 (worst 0.81), none of the shorter ones, which
 see nothing, and none of those over 0.9, which see one class. Zero-shot loses at most one picture in a hundred;
-which of two nearly equal cells is the greatest may change with it (63 instead of 65 % of 240 under “Where in the picture”).
+which of two nearly equal cells is the greatest may change with it (63 instead of 64 % of 240 under “Where in the picture”).
 
 Only weights are int8 (per channel, scale of least squared error); the stem and the depthwise weights stay f32, and so do all activations. The trunk's 1×1
 convolutions are rounded so that their outputs on calibration pictures change least (GPTQ, `recipe/rounding.py`), and the mean of what is left goes into the bias.
