@@ -137,7 +137,7 @@ pub fn recorded(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("60-s-recorded");
     group.sample_size(10).measurement_time(Duration::from_secs(8));
     for (name, camera) in [("jpeg", Camera::Jpeg), ("yuyv", Camera::Yuyv)] {
-        let path = dir.path().join("minute.mcap");
+        let path = dir.path().join(format!("{name}.mcap"));
         write(camera, &path);
         let open = || Recording::open(&path).expect("a recording");
         let recording = open();
